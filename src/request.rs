@@ -8,23 +8,33 @@ use std::str::FromStr;
 use crate::bytes;
 
 /// The header pairs of one request, in their order, pseudo headers included.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct RequestHead<'h> {
     pairs: Vec<(&'h [u8], &'h [u8])>,
-    method: &'h [u8],
-    path: &'h [u8],
-    authority: &'h [u8],
+    has_body: bool,
 }
 
 impl<'h> RequestHead<'h> {
-    /// A head from its pairs.
+    /// A head from its pairs; `has_body` says whether a body follows.
+    pub fn new(pairs: Vec<(&'h [u8], &'h [u8])>, has_body: bool) -> Self {
+        Self { pairs, has_body }
+    }
+
+    /// Reads the layout in which a proxy-wasm host hands pairs over: their number, the lengths of
+    /// each name and value, then each name and value with a NUL after it; little-endian u32s.
+    /// Nothing if the bytes don't add up.
+    pub fn from_host(bytes: &'h [u8], has_body: bool) -> Option<Self> {
+        Some(Self { pairs: read_pairs(bytes)?, has_body })
+    }
+
+    /// What rules compare.
     ///
     /// # Errors
     /// `MissingPseudoHeader` without `:method`, `:path` or `:authority`; `RepeatedPseudoHeader`
     /// when one of them stands there twice (RFC 9113, section 8.3).
-    pub fn new(pairs: Vec<(&'h [u8], &'h [u8])>) -> Result<Self, MalformedHead> {
+    pub fn line(&self) -> Result<RequestLine<'h>, MalformedHead> {
         let [mut method, mut path, mut authority] = [None; 3];
-        for &(name, value) in &pairs {
+        for &(name, value) in &self.pairs {
             let place = match name {
                 b":method" => &mut method,
                 b":path" => &mut path,
@@ -37,25 +47,15 @@ impl<'h> RequestHead<'h> {
         }
         match (method, path, authority) {
             (Some(method), Some(path), Some(authority)) => {
-                Ok(Self { pairs, method, path, authority })
+                Ok(RequestLine { method, path, authority })
             }
             _ => Err(MalformedHead::MissingPseudoHeader),
         }
     }
 
-    /// `:method`, as sent.
-    pub fn method(&self) -> &'h [u8] {
-        self.method
-    }
-
-    /// `:path`, with its query.
-    pub fn path(&self) -> &'h [u8] {
-        self.path
-    }
-
-    /// `:authority`, with its port.
-    pub fn authority(&self) -> &'h [u8] {
-        self.authority
+    /// Whether a body follows.
+    pub fn has_body(&self) -> bool {
+        self.has_body
     }
 
     /// All pairs in their order.
@@ -73,14 +73,18 @@ impl<'h> RequestHead<'h> {
         self.values(name).next().is_some()
     }
 
+    fn method(&self) -> &'h [u8] {
+        self.values(b":method").next().unwrap_or_default()
+    }
+
     /// Whether the method says that the answer has no body.
     pub fn is_head(&self) -> bool {
-        self.method == b"HEAD"
+        self.method() == b"HEAD"
     }
 
     /// Whether this is a CORS preflight (Fetch standard, "CORS-preflight request").
     pub fn is_preflight(&self) -> bool {
-        self.method == b"OPTIONS"
+        self.method() == b"OPTIONS"
             && self.contains(b"origin")
             && self.contains(b"access-control-request-method")
     }
@@ -93,6 +97,17 @@ impl<'h> RequestHead<'h> {
                 && matches!(value.get(b"application/grpc".len()), None | Some(b'+' | b';'))
         })
     }
+}
+
+/// What rules compare, as sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RequestLine<'h> {
+    /// `:method`
+    pub method: &'h [u8],
+    /// `:path`, with its query.
+    pub path: &'h [u8],
+    /// `:authority`, with its port.
+    pub authority: &'h [u8],
 }
 
 /// Why a head can't be looked at.
@@ -152,6 +167,32 @@ impl fmt::Debug for HeaderName {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct InvalidHeaderName;
 
+fn read_pairs(bytes: &[u8]) -> Option<Vec<(&[u8], &[u8])>> {
+    fn read_u32(bytes: &[u8]) -> Option<(usize, &[u8])> {
+        let (number, rest) = bytes.split_first_chunk::<4>()?;
+        Some((usize::try_from(u32::from_le_bytes(*number)).ok()?, rest))
+    }
+    fn read_text(bytes: &[u8], length: usize) -> Option<(&[u8], &[u8])> {
+        let (text, rest) = bytes.split_at_checked(length)?;
+        Some((text, rest.strip_prefix(b"\0")?))
+    }
+    if bytes.is_empty() {
+        return Some(Vec::new());
+    }
+    let (count, rest) = read_u32(bytes)?;
+    let (mut lengths, mut texts) = rest.split_at_checked(count.checked_mul(8)?)?;
+    let mut pairs = Vec::with_capacity(count);
+    for _ in 0..count {
+        let (name_length, value_length, name, value);
+        (name_length, lengths) = read_u32(lengths)?;
+        (value_length, lengths) = read_u32(lengths)?;
+        (name, texts) = read_text(texts, name_length)?;
+        (value, texts) = read_text(texts, value_length)?;
+        pairs.push((name, value));
+    }
+    Some(pairs)
+}
+
 /// A `tchar` of RFC 9110, section 5.6.2.
 pub fn is_token_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
@@ -169,23 +210,38 @@ pub fn fold_name_byte(byte: u8) -> u8 {
 mod tests {
     use super::*;
 
-    fn head<'h>(lines: &[(&'h str, &'h str)]) -> Result<RequestHead<'h>, MalformedHead> {
-        RequestHead::new(lines.iter().map(|(n, v)| (n.as_bytes(), v.as_bytes())).collect())
+    fn head<'h>(lines: &[(&'h str, &'h str)]) -> RequestHead<'h> {
+        let pairs = lines.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes()));
+        RequestHead::new(pairs.collect(), false)
     }
 
     const START: [(&str, &str); 3] = [(":method", "OPTIONS"), (":path", "/"), (":authority", "a")];
 
     #[test]
     fn pseudo_headers_stand_there_once() {
-        assert!(head(&START).is_ok());
+        assert!(head(&START).line().is_ok());
         for at in 0..START.len() {
             let mut missing = START.to_vec();
             missing.remove(at);
-            assert_eq!(head(&missing).err(), Some(MalformedHead::MissingPseudoHeader), "{at}");
+            assert_eq!(head(&missing).line(), Err(MalformedHead::MissingPseudoHeader), "{at}");
             let mut twice = START.to_vec();
             twice.push(START[at]);
-            assert_eq!(head(&twice).err(), Some(MalformedHead::RepeatedPseudoHeader), "{at}");
+            assert_eq!(head(&twice).line(), Err(MalformedHead::RepeatedPseudoHeader), "{at}");
         }
+    }
+
+    #[test]
+    fn the_hosts_layout_is_read_whole_or_not_at_all() {
+        let mut bytes = vec![2, 0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0];
+        bytes.extend(b"a\0\xff\0\0b\0\0");
+        let head = RequestHead::from_host(&bytes, true).unwrap();
+        let expected: [(&[u8], &[u8]); 2] = [(b"a", b"\xff\0"), (b"b", b"")];
+        assert_eq!(head.pairs(), expected);
+        for length in 1..bytes.len() {
+            assert!(RequestHead::from_host(&bytes[..length], true).is_none(), "{length}");
+        }
+        assert_eq!(RequestHead::from_host(b"", true).unwrap().pairs(), []);
+        assert!(RequestHead::from_host(&[0xff; 64], true).is_none());
     }
 
     #[test]
@@ -197,7 +253,7 @@ mod tests {
             ("no method", vec![origin], false),
         ] {
             let lines = [START.to_vec(), lines].concat();
-            assert_eq!(head(&lines).unwrap().is_preflight(), expected, "{name}");
+            assert_eq!(head(&lines).is_preflight(), expected, "{name}");
         }
     }
 
@@ -212,7 +268,7 @@ mod tests {
             ("application/json", false),
         ] {
             let lines = [START.to_vec(), vec![("content-type", content_type)]].concat();
-            assert_eq!(head(&lines).unwrap().is_grpc(), expected, "{content_type}");
+            assert_eq!(head(&lines).is_grpc(), expected, "{content_type}");
         }
     }
 
