@@ -1,1 +1,5 @@
 //! stub
+
+pub mod json;
+pub mod jwks;
+pub mod jwt;
