@@ -41,57 +41,36 @@ impl fmt::Display for BadBase64Url {
 impl std::error::Error for BadBase64Url {}
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 
     #[test]
     fn one_spelling_for_tokens_two_for_keys() {
-        let no: Result<&[u8], BadBase64Url> = Err(BadBase64Url);
-        let rows: &[(
-            &str,
-            &str,
-            Result<&[u8], BadBase64Url>,
-            Result<&[u8], BadBase64Url>,
-        )] = &[
-            ("empty", "", Ok(b""), Ok(b"")),
-            ("one byte", "-w", Ok(b"\xfb"), Ok(b"\xfb")),
-            ("two bytes", "-_8", Ok(b"\xfb\xff"), Ok(b"\xfb\xff")),
-            (
-                "three bytes",
-                "-_-_",
-                Ok(b"\xfb\xff\xbf"),
-                Ok(b"\xfb\xff\xbf"),
-            ),
-            ("one byte, padded", "-w==", no, Ok(b"\xfb")),
-            ("two bytes, padded", "-_8=", no, Ok(b"\xfb\xff")),
-            ("too little padding", "-w=", no, no),
-            ("too much padding", "-_8==", no, no),
-            ("padding after whole bytes", "-_-_=", no, no),
-            ("padding alone", "=", no, no),
-            ("a whole block of padding", "-_-_====", no, no),
-            ("a stray character", "-_-_-", no, no),
-            ("stray bits, 2 of them", "-_9", no, no),
-            ("stray bits, 4 of them", "-x", no, no),
-            ("stray bits, padded", "-x==", no, no),
-            ("standard alphabet", "+/8", no, no),
-            ("white space", "-_ 8", no, no),
-            ("line end", "-_8\n", no, no),
-            ("text after the padding", "-w==-w==", no, no),
-            ("not ASCII", "-_\u{e9}", no, no),
-            ("NUL", "-_8\0", no, no),
+        let rows: &[(&str, &str, Option<&[u8]>, Option<&[u8]>)] = &[
+            ("empty", "", Some(b""), Some(b"")),
+            ("one byte", "-w", Some(b"\xfb"), Some(b"\xfb")),
+            ("two bytes", "-_8", Some(b"\xfb\xff"), Some(b"\xfb\xff")),
+            ("one byte, padded", "-w==", None, Some(b"\xfb")),
+            ("two bytes, padded", "-_8=", None, Some(b"\xfb\xff")),
+            ("too little padding", "-w=", None, None),
+            ("too much padding", "-_8==", None, None),
+            ("padding after whole bytes", "-_-_=", None, None),
+            ("padding alone", "=", None, None),
+            ("a whole block of padding", "-_-_====", None, None),
+            ("a stray character", "-_-_-", None, None),
+            ("stray bits, 2 of them", "-_9", None, None),
+            ("stray bits, 4 of them", "-x", None, None),
+            ("stray bits, padded", "-x==", None, None),
+            ("standard alphabet", "+/8", None, None),
+            ("white space", "-_ 8", None, None),
+            ("line end", "-_8\n", None, None),
+            ("text after the padding", "-w==-w==", None, None),
+            ("not ASCII", "-_\u{e9}", None, None),
+            ("NUL", "-_8\0", None, None),
         ];
         for (name, text, token, member) in rows {
-            assert_eq!(
-                decode(text.as_bytes()).as_deref(),
-                token.as_ref().copied(),
-                "{name}"
-            );
-            assert_eq!(
-                decode_member(text).as_deref(),
-                member.as_ref().copied(),
-                "{name}"
-            );
+            assert_eq!(decode(text.as_bytes()).ok().as_deref(), *token, "{name}");
+            assert_eq!(decode_member(text).ok().as_deref(), *member, "{name}");
         }
     }
 

@@ -35,7 +35,7 @@ pub struct VerifyingKey {
 /// The portable back end's form of a key.
 pub(crate) enum Material {
     Rsa {
-        key: PKey<Public>,
+        key: Box<PKey<Public>>,
         modulus_bytes: usize,
     },
     P256(P256PublicKey),
@@ -240,7 +240,7 @@ impl Material {
         let key = PKey::from_rsa(key.as_ref().clone()).map_err(|_| KeyError::ModulusBits(bits))?;
         Ok((
             Self::Rsa {
-                key,
+                key: Box::new(key),
                 modulus_bytes: modulus.len(),
             },
             spki_der,
