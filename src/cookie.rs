@@ -27,14 +27,12 @@ pub struct Cookie<'h> {
 
 impl<'h> Cookie<'h> {
     fn read(segment: &'h [u8]) -> Self {
-        let mut halves = segment.splitn(2, |byte| *byte == b'=');
-        let name = bytes::trim(halves.next().unwrap_or_default());
-        Self { name, value: bytes::trim(halves.next().unwrap_or_default()) }
-    }
-
-    /// The cookies of one line.
-    pub fn of_line(line: &'h [u8]) -> impl Iterator<Item = Self> {
-        segments(line).map(Self::read)
+        let (name, value) = match memchr::memchr(b'=', segment) {
+            Some(at) => (segment.get(..at), segment.get(at.saturating_add(1)..)),
+            None => (Some(segment), None),
+        };
+        let part = |text: Option<&'h [u8]>| bytes::trim(text.unwrap_or_default());
+        Self { name: part(name), value: part(value) }
     }
 
     /// The token that the value stands for: without quotes, percent-decoded. A broken escape stays
@@ -64,6 +62,62 @@ impl<'h> Cookie<'h> {
     }
 }
 
+/// One `cookie` line, split once, to find and to strip.
+#[derive(Clone, Debug)]
+pub struct CookieLine<'h> {
+    text: &'h [u8],
+    segments: Vec<&'h [u8]>,
+}
+
+impl<'h> CookieLine<'h> {
+    /// Splits a line at its `;`s.
+    pub fn new(line: &'h [u8]) -> Self {
+        let mut segments = Vec::new();
+        let mut start = 0_usize;
+        for end in memchr::memchr_iter(b';', line).chain([line.len()]) {
+            segments.push(line.get(start..end).unwrap_or_default());
+            start = end.saturating_add(1);
+        }
+        Self { text: line, segments }
+    }
+
+    /// The whole line.
+    pub fn text(&self) -> &'h [u8] {
+        self.text
+    }
+
+    /// Its cookies, in order.
+    pub fn cookies(&self) -> impl Iterator<Item = Cookie<'h>> + '_ {
+        self.segments.iter().map(|segment| Cookie::read(segment))
+    }
+
+    /// The line without the cookies that `drops` names.
+    pub fn strip(&self, mut drops: impl FnMut(Cookie<'h>) -> bool) -> StrippedLine<'h> {
+        let mut kept = Vec::with_capacity(self.segments.len());
+        let mut first_dropped = false;
+        for (index, segment) in self.segments.iter().copied().enumerate() {
+            if drops(Cookie::read(segment)) {
+                first_dropped |= index == 0;
+            } else {
+                kept.push(segment);
+            }
+        }
+        if kept.len() == self.segments.len() {
+            return StrippedLine::Unchanged;
+        }
+        if kept.iter().all(|segment| bytes::trim(segment).is_empty()) {
+            return StrippedLine::Gone;
+        }
+        if first_dropped && let Some(first) = kept.first_mut() {
+            *first = bytes::without_leading_spaces(first);
+        }
+        StrippedLine::Rest(match kept.as_slice() {
+            [only] => Cow::Borrowed(only),
+            several => Cow::Owned(several.join(&b';')),
+        })
+    }
+}
+
 /// What becomes of one `cookie` line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StrippedLine<'h> {
@@ -73,34 +127,6 @@ pub enum StrippedLine<'h> {
     Rest(Cow<'h, [u8]>),
     /// Nothing is left.
     Gone,
-}
-
-/// Takes out of a line the cookies that `drops` names.
-pub fn strip<'h>(line: &'h [u8], mut drops: impl FnMut(Cookie<'h>) -> bool) -> StrippedLine<'h> {
-    let mut kept: Vec<&'h [u8]> = Vec::new();
-    let mut first_dropped = false;
-    let mut dropped = 0_usize;
-    for (index, segment) in segments(line).enumerate() {
-        if drops(Cookie::read(segment)) {
-            dropped = dropped.saturating_add(1);
-            first_dropped |= index == 0;
-        } else {
-            kept.push(segment);
-        }
-    }
-    if dropped == 0 {
-        return StrippedLine::Unchanged;
-    }
-    if kept.iter().all(|segment| bytes::trim(segment).is_empty()) {
-        return StrippedLine::Gone;
-    }
-    if first_dropped && let Some(first) = kept.first_mut() {
-        *first = bytes::without_leading_spaces(first);
-    }
-    StrippedLine::Rest(match kept.as_slice() {
-        [only] => Cow::Borrowed(only),
-        several => Cow::Owned(several.join(&b';')),
-    })
 }
 
 /// The name of a cookie (RFC 6265, section 4.1.1: a token).
@@ -135,17 +161,12 @@ impl fmt::Display for CookieName {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct InvalidCookieName;
 
-/// The parts of a line between its `;`s.
-fn segments(line: &[u8]) -> impl Iterator<Item = &[u8]> {
-    line.split(|byte| *byte == b';')
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn strip_session(line: &[u8]) -> StrippedLine<'_> {
-        strip(line, |cookie| cookie.name == b"session")
+        CookieLine::new(line).strip(|cookie| cookie.name == b"session")
     }
 
     #[test]
@@ -179,7 +200,7 @@ mod tests {
 
     #[test]
     fn names_and_values_are_trimmed() {
-        let cookies: Vec<_> = Cookie::of_line(b"a=b;\tc = d=e ; f;=g;").collect();
+        let cookies: Vec<_> = CookieLine::new(b"a=b;\tc = d=e ; f;=g;").cookies().collect();
         let expected: [(&[u8], &[u8]); 5] =
             [(b"a", b"b"), (b"c", b"d=e"), (b"f", b""), (b"", b"g"), (b"", b"")];
         assert_eq!(cookies, expected.map(|(name, value)| Cookie { name, value }));

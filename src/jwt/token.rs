@@ -207,7 +207,7 @@ fn numeric_date(value: &Value) -> Result<UnixTime, Malformed> {
     }
     let seconds = value.as_f64().ok_or(Malformed)?;
     // Negative zero is zero; everything else below it is before the epoch.
-    if seconds < 0.0 || seconds > LAST_SECOND_F64 {
+    if !(0.0..=LAST_SECOND_F64).contains(&seconds) {
         return Err(Malformed);
     }
     let duration = Duration::try_from_secs_f64(seconds.abs()).map_err(|_| Malformed)?;

@@ -3,12 +3,17 @@
 use std::rc::Rc;
 use std::time::Duration;
 
+use serde_json::Value;
+
 use crate::claim_headers::ClaimHeader;
 use crate::cookie::CookieName;
 use crate::extractor::Source;
 use crate::jwks::document::Jwks;
 use crate::jwt::algorithm::AlgorithmSet;
+use crate::jwt::token::{SignedToken, Times};
+use crate::reason::Reason;
 use crate::request::HeaderName;
+use crate::time::UnixTime;
 
 pub mod corbado;
 
@@ -47,6 +52,74 @@ pub struct Provider {
     pub subject_required: bool,
     /// Which claims backends get as headers.
     pub claim_headers: Rc<[ClaimHeader]>,
+}
+
+impl Provider {
+    /// Whether a token that says it is from `issuer` belongs here. The issuer may be unproven: it
+    /// decides only whose rules the token is held against.
+    pub fn claims(&self, issuer: Option<&str>) -> bool {
+        match &self.issuers {
+            Issuers::InsecureAny => true,
+            Issuers::OneOf(issuers) => {
+                issuer.is_some_and(|issuer| issuers.iter().any(|own| **own == *issuer))
+            }
+        }
+    }
+
+    /// What can refuse a token before its signature is looked at; never enough to accept it.
+    ///
+    /// # Errors
+    /// `NoExpiry`, `Expired`, `NotYetValid`
+    pub fn check_early(&self, times: Times, now: UnixTime) -> Result<(), Reason> {
+        times.check(now, self.clock_skew)
+    }
+
+    /// Everything about time, which goes on after a token was verified.
+    ///
+    /// # Errors
+    /// Those of `check_early`, `IssuedInFuture`, `LifetimeTooLong`
+    pub fn check_times(&self, times: Times, now: UnixTime) -> Result<(), Reason> {
+        times.check(now, self.clock_skew)?;
+        times.check_issue(now, self.clock_skew, self.max_lifetime)
+    }
+
+    /// What the signed token says that no time can change. Its issuer has been compared already:
+    /// the token belongs here.
+    ///
+    /// # Errors
+    /// `TypeNotAllowed`, `AudienceMismatch`, `NotASession`
+    pub fn check_claims(&self, token: SignedToken<'_>) -> Result<(), Reason> {
+        if !token.token_type().is_none_or(|name| self.allows_type(name)) {
+            return Err(Reason::TypeNotAllowed);
+        }
+        if !self.audiences.is_empty() && !self.hears(token.claims().get("aud")) {
+            return Err(Reason::AudienceMismatch);
+        }
+        let subject = token.claims().get("sub").and_then(Value::as_str).unwrap_or_default();
+        if self.subject_required && subject.is_empty() {
+            return Err(Reason::NotASession);
+        }
+        Ok(())
+    }
+
+    /// `typ` is a media type whose `application/` may be left out (RFC 7515, section 4.1.9).
+    fn allows_type(&self, name: &str) -> bool {
+        let name = name.to_ascii_lowercase();
+        let name = name.strip_prefix("application/").unwrap_or(&name);
+        self.token_types.iter().any(|allowed| **allowed == *name)
+    }
+
+    /// `aud` is a string or an array of strings (RFC 7519, section 4.1.3).
+    fn hears(&self, audience: Option<&Value>) -> bool {
+        let is_ours = |name: &Value| {
+            name.as_str().is_some_and(|name| self.audiences.iter().any(|own| **own == *name))
+        };
+        match audience {
+            Some(Value::Array(names)) => names.iter().any(is_ours),
+            Some(name) => is_ours(name),
+            None => false,
+        }
+    }
 }
 
 /// Which `iss` values belong to a provider.
@@ -125,5 +198,31 @@ impl ProviderId {
     /// Its index in the configuration's list.
     pub fn index(self) -> usize {
         usize::from(self.0)
+    }
+}
+
+/// Some of a configuration's providers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ProviderSet(u32);
+
+impl ProviderSet {
+    /// Adds `provider`.
+    pub fn insert(&mut self, provider: ProviderId) {
+        self.0 |= 1 << provider.0;
+    }
+
+    /// Whether `provider` is one of them.
+    pub fn contains(self, provider: ProviderId) -> bool {
+        self.0 & 1 << provider.0 != 0
+    }
+
+    /// Those that are in both.
+    pub fn intersection(self, other: Self) -> Self {
+        Self(self.0 & other.0)
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(self) -> bool {
+        self.0 == 0
     }
 }
