@@ -8,6 +8,7 @@ mod instance;
 mod lds;
 mod log;
 mod process;
+mod wheel;
 
 pub use binary::{BinaryError, EnvoyBinary, NEWEST, OLDEST};
 pub use instance::{Envoy, EnvoyError};

