@@ -1,6 +1,7 @@
 //! placeholder map (lead rewrites)
 pub mod bytes;
 pub mod claim_headers;
+pub mod config;
 pub mod cookie;
 pub mod extractor;
 pub mod jwks;

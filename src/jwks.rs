@@ -1,0 +1,3 @@
+//! Key sets: a document, parsed once into ready keys.
+
+pub mod document;
