@@ -171,9 +171,15 @@ impl FromStr for HostPattern {
             None => (false, text),
         };
         let labels = if wildcard { name.strip_prefix('.').ok_or(InvalidHost)? } else { name };
+        // A request's host may have further bytes; in a pattern they are slips (`www.*.example`).
+        let is_name_byte = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.[:]".contains(&byte);
         match Host::read(labels.as_bytes()) {
             // A port or a trailing dot would never be found in a request's host.
-            Ok(Host(host)) if host == labels.as_bytes() && !(wildcard && host.contains(&b'[')) => {
+            Ok(Host(host))
+                if host == labels.as_bytes()
+                    && host.iter().copied().all(is_name_byte)
+                    && !(wildcard && host.contains(&b'[')) =>
+            {
                 Ok(Self { name: name.to_ascii_lowercase().into_bytes().into(), wildcard })
             }
             _ => Err(InvalidHost),
