@@ -5,3 +5,12 @@ pub mod base64url;
 pub mod host_signature;
 pub mod key;
 pub mod signature;
+
+#[cfg(test)]
+#[allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects
+)]
+pub(crate) mod test_keys;

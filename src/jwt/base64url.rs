@@ -46,7 +46,8 @@ mod tests {
 
     #[test]
     fn one_spelling_for_tokens_two_for_keys() {
-        let rows: &[(&str, &str, Option<&[u8]>, Option<&[u8]>)] = &[
+        type Bytes = Option<&'static [u8]>;
+        let rows: &[(&str, &str, Bytes, Bytes)] = &[
             ("empty", "", Some(b""), Some(b"")),
             ("one byte", "-w", Some(b"\xfb"), Some(b"\xfb")),
             ("two bytes", "-_8", Some(b"\xfb\xff"), Some(b"\xfb\xff")),
