@@ -212,7 +212,7 @@ impl<'de> Visitor<'de> for Element<'_> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
+#[allow(clippy::unwrap_used, clippy::panic)]
 mod tests {
     use serde_json::json;
 
@@ -321,10 +321,10 @@ mod tests {
             ("in an array", br#"[[{"b":1,"b":2}]]"#, "b"),
         ];
         for (row, text, twice) in rows {
-            match parse(text) {
-                Err(JsonError::DuplicateMember { name, .. }) => assert_eq!(name, *twice, "{row}"),
-                other => assert!(false, "{row}: {other:?}"),
-            }
+            let Err(JsonError::DuplicateMember { name, .. }) = parse(text) else {
+                panic!("{row}: {:?}", parse(text));
+            };
+            assert_eq!(name, *twice, "{row}");
         }
     }
 

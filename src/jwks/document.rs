@@ -447,6 +447,7 @@ mod tests {
     #[test]
     fn selection_is_by_key_id_then_by_what_fits() {
         use Found::{Keys, Unknown, WrongAlgorithm};
+        type KeyId = Option<&'static str>;
         #[derive(Debug, PartialEq)]
         enum Found {
             Keys(usize),
@@ -464,7 +465,7 @@ mod tests {
         let (a, e, r, x) = (Some("a"), Some("e"), Some("r"), Some("x"));
         // The token's kid and alg; what is found, and what is found under strict_key_id.
         #[rustfmt::skip]
-        let rows: &[(&str, &Value, Option<&str>, Algorithm, Found, Found)] = &[
+        let rows: &[(&str, &Value, KeyId, Algorithm, Found, Found)] = &[
             ("by kid", &es_rs, e, Es256, Keys(1), Keys(1)),
             ("by kid, PS256 on any RSA key", &es_rs, r, Ps256, Keys(1), Keys(1)),
             ("kid of a key for another alg", &es_rs, e, Rs256, WrongAlgorithm, WrongAlgorithm),
