@@ -2,6 +2,7 @@
 
 pub mod algorithm;
 pub mod base64url;
+mod der;
 pub mod host_signature;
 pub mod key;
 pub mod signature;

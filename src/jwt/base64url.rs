@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use jwt_simple::reexports::ct_codecs::{Base64UrlSafe, Base64UrlSafeNoPadding, Decoder};
+use ct_codecs::{Base64UrlSafe, Base64UrlSafeNoPadding, Decoder};
 
 /// Decodes a part of a token: no `=` (RFC 7515, section 2).
 ///

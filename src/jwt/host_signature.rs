@@ -10,15 +10,16 @@
 //! A host may lack the function or answer nonsense. [`self_test`] asks it what is known already,
 //! one good and one bad signature per algorithm, before it is trusted.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use prost::encoding::{WireType, encode_key, encode_varint};
 
 use crate::json;
 use crate::jwt::algorithm::Algorithm;
-use crate::jwt::base64url;
-use crate::jwt::key::VerifyingKey;
+use crate::jwt::key::{Material, VerifyingKey};
 use crate::jwt::signature::{BadSignature, SignatureVerifier, check_fit};
+use crate::jwt::{base64url, der};
 
 /// The name to call.
 pub const FOREIGN_FUNCTION: &str = "verify_signature";
@@ -42,35 +43,18 @@ pub fn encode_request(
 ) -> Result<Vec<u8>, BadSignature> {
     check_fit(algorithm, key, signature)?;
     let hash = hash_function(algorithm).ok_or(BadSignature)?;
-    match algorithm {
-        Algorithm::Es256 => {
-            let signature =
-                p256::ecdsa::Signature::from_slice(signature).map_err(|_| BadSignature)?;
-            Ok(encode_message(
-                hash,
-                key,
-                signature.to_der().as_bytes(),
-                signing_input,
-            ))
+    let encoded = match key.material() {
+        Material::P256(_) => {
+            p256::ecdsa::Signature::from_slice(signature).map_err(|_| BadSignature)?;
+            raw_to_der(signature)
         }
-        Algorithm::Es384 => {
-            let signature =
-                p384::ecdsa::Signature::from_slice(signature).map_err(|_| BadSignature)?;
-            Ok(encode_message(
-                hash,
-                key,
-                signature.to_der().as_bytes(),
-                signing_input,
-            ))
+        Material::P384(_) => {
+            p384::ecdsa::Signature::from_slice(signature).map_err(|_| BadSignature)?;
+            raw_to_der(signature)
         }
-        Algorithm::Rs256
-        | Algorithm::Rs384
-        | Algorithm::Rs512
-        | Algorithm::Ps256
-        | Algorithm::Ps384
-        | Algorithm::Ps512
-        | Algorithm::EdDsa => Ok(encode_message(hash, key, signature, signing_input)),
-    }
+        Material::Rsa { .. } | Material::Ed25519(_) => Cow::Borrowed(signature),
+    };
+    Ok(encode_message(hash, key, &encoded, signing_input))
 }
 
 /// Whether the host's answer says that the signature is good. There is one such answer, `result`
@@ -150,6 +134,12 @@ pub struct KnownAnswer {
 #[must_use]
 pub fn known_answers() -> &'static [KnownAnswer] {
     &KNOWN_ANSWERS
+}
+
+/// From r and s of equal length behind each other (RFC 7518, section 3.4).
+fn raw_to_der(signature: &[u8]) -> Cow<'_, [u8]> {
+    let (r, s) = signature.split_at(signature.len() / 2);
+    Cow::Owned(der::ecdsa_signature(r, s))
 }
 
 fn hash_function(algorithm: Algorithm) -> Option<&'static str> {

@@ -56,8 +56,8 @@ impl fmt::Display for BadSignature {
 impl std::error::Error for BadSignature {}
 
 /// Verifies inside the module, on any host: RSA by `superboring`, ECDSA by `p256` and `p384`,
-/// Ed25519 by `ed25519-compact`. These are `jwt-simple`'s back ends; its own `verify_token` parses
-/// the token a second time and by other rules, so it is never called.
+/// Ed25519 by `ed25519-compact`. These are the back ends of `jwt-simple`, called directly: its own
+/// `verify_token` parses the token a second time and by other rules.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct PortableVerifier;
 
@@ -74,7 +74,7 @@ impl SignatureVerifier for PortableVerifier {
             Material::Rsa { key, .. } => verify_rsa(algorithm, key, signing_input, signature),
             Material::P256(key) => p256::ecdsa::Signature::from_slice(signature)
                 .and_then(|signature| {
-                    key.as_ref().verify_digest(
+                    key.verify_digest(
                         |digest: &mut hmac_sha256::Hash| {
                             digest.update(signing_input);
                             Ok(())
@@ -85,7 +85,7 @@ impl SignatureVerifier for PortableVerifier {
                 .is_ok(),
             Material::P384(key) => p384::ecdsa::Signature::from_slice(signature)
                 .and_then(|signature| {
-                    key.as_ref().verify_digest(
+                    key.verify_digest(
                         |digest: &mut hmac_sha512::sha384::Hash| {
                             digest.update(signing_input);
                             Ok(())
@@ -95,7 +95,7 @@ impl SignatureVerifier for PortableVerifier {
                 })
                 .is_ok(),
             Material::Ed25519(key) => Ed25519Signature::from_slice(signature)
-                .and_then(|signature| key.as_ref().verify(signing_input, &signature))
+                .and_then(|signature| key.verify(signing_input, &signature))
                 .is_ok(),
         };
         if good { Ok(()) } else { Err(BadSignature) }

@@ -2,11 +2,11 @@
 
 use std::sync::OnceLock;
 
+use ct_codecs::{Base64UrlSafeNoPadding, Encoder};
 use jwt_simple::algorithms::{
     ECDSAP256KeyPairLike, ECDSAP384KeyPairLike, ES256KeyPair, ES384KeyPair, Ed25519KeyPair,
     EdDSAKeyPairLike, RSAKeyPair,
 };
-use jwt_simple::reexports::ct_codecs::{Base64UrlSafeNoPadding, Encoder};
 use p256::ecdsa::signature::DigestSigner;
 use serde_json::{Value, json};
 use superboring::hash::MessageDigest;
