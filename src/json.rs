@@ -5,8 +5,8 @@
 //! 1. It is one JSON value (RFC 8259) in UTF-8, without a byte order mark, with nothing but white
 //!    space around it.
 //! 2. No object has two members of the same name, at any depth, names compared after unescaping.
-//!    Parsers differ in which of two they keep (RFC 8725, section 2.4 of its threats), so a token
-//!    that says `exp` twice may mean one thing here and another in a backend.
+//!    Parsers differ in which of two they keep (RFC 8259, section 4), so a token that says `exp`
+//!    twice may mean one thing here and another in a backend (RFC 7519, section 4).
 //! 3. No string holds an unpaired surrogate (`"\ud800"`).
 //! 4. Objects and arrays nest at most [`MAX_DEPTH`] deep, the outermost being the first.
 //! 5. Every number is finite as an IEEE 754 double; `1e400` is not.

@@ -9,8 +9,8 @@
 //!    (raw r and s, RFC 7518, section 3.4), 64 bytes for Ed25519.
 //! 3. ECDSA r and s are in 1..n. A high s is valid: JWS has no low-s rule.
 //! 4. The salt of RSASSA-PSS is as long as its hash (RFC 7518, section 3.5).
-//! 5. Ed25519 is strict: R and the key canonical and not of small order, S below the group's
-//!    order, and the equation without cofactor.
+//! 5. Ed25519 is `ed25519-compact`'s: R and the key canonical and not of small order, S below the
+//!    group's order; then the equation with the cofactor (RFC 8032, section 5.1.7).
 
 use std::fmt;
 
