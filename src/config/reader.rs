@@ -289,6 +289,7 @@ pub(super) fn nearest<'n>(
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::as_conversions)]
 mod tests {
     use serde_json::json;
 

@@ -49,7 +49,7 @@ fn names_of_providers() {
         (
             "a default that names an unknown provider",
             top(json!({ "default": { "providers": ["elsewhere"] } })),
-            &["default.providers[0]: \"elsewhere\" is no provider; there are p"],
+            &["default.providers[0]: \"elsewhere\" is no provider; known are \"p\""],
         ),
     ]);
     assert_eq!(loaded("32 providers", &many(32)).policy.default.providers.len(), 32);

@@ -119,6 +119,14 @@ fn matches() {
             ],
         ),
         (
+            "an error in the default is no error of the rules",
+            merged(
+                rules(json!([{ "match": { "path": { "suffix": ".css" } } }])),
+                json!({ "default": { "access": "public", "forward": "none" } }),
+            ),
+            &["default.forward: \"none\" must be one of bearer, verify_only, strip"],
+        ),
+        (
             "a default matches everything",
             top(json!({ "default": { "match": {}, "access": "open" } })),
             &[
