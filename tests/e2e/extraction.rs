@@ -11,7 +11,7 @@ use crate::trial;
 use crate::world::{World, cookies_around, session};
 
 /// All rows, for one Envoy.
-pub fn trials(world: &Arc<World>) -> Vec<Trial> {
+pub(crate) fn trials(world: &Arc<World>) -> Vec<Trial> {
     vec![
         trial(world, "extraction::header_and_cookie", header_and_cookie),
         trial(world, "extraction::conflicts", conflicts),
@@ -200,9 +200,11 @@ fn conflicts(world: &World) {
             row("T F", &[("authorization", &b), ("cookie", &cookies_around(&foreign))], {
                 allowed(&[&b], &[rest])
             }),
-            row("T and two names", &[("cookie", &format!("cbo_session_token={t}; cbo_short_session={u}"))], {
-                Expected::Denied(401, "conflicting_credentials")
-            }),
+            row(
+                "T and two names",
+                &[("cookie", &format!("cbo_session_token={t}; cbo_short_session={u}"))],
+                Expected::Denied(401, "conflicting_credentials"),
+            ),
         ],
     );
 }
@@ -223,15 +225,19 @@ fn duplicates(world: &World) {
             row("same bytes, quoted", &[("cookie", &twins(&[&t, &format!("\"{t}\"")]))], {
                 allowed(&[&b], &[])
             }),
-            row("same bytes, two lines", &[("cookie", &twins(&[&t])), ("cookie", &format!("a=1; {name}={t}"))], {
-                allowed(&[&b], &["a=1"])
-            }),
+            row(
+                "same bytes, two lines",
+                &[("cookie", &twins(&[&t])), ("cookie", &format!("a=1; {name}={t}"))],
+                allowed(&[&b], &["a=1"]),
+            ),
             row("different bytes", &[("cookie", &twins(&[&t, &u]))], {
                 Expected::Denied(401, "duplicate_cookie")
             }),
-            row("different bytes, two lines", &[("cookie", &twins(&[&t])), ("cookie", &twins(&[&u]))], {
-                Expected::Denied(401, "duplicate_cookie")
-            }),
+            row(
+                "different bytes, two lines",
+                &[("cookie", &twins(&[&t])), ("cookie", &twins(&[&u]))],
+                Expected::Denied(401, "duplicate_cookie"),
+            ),
             row("one is garbage", &[("cookie", &twins(&[&t, "x"]))], {
                 Expected::Denied(401, "duplicate_cookie")
             }),
@@ -256,9 +262,11 @@ fn duplicates(world: &World) {
             row("none verifies", &[("cookie", &twins(&[&expired, &forged]))], {
                 Expected::Denied(401, "expired")
             }),
-            row("a fifth value", &[("cookie", &twins(&five.iter().map(String::as_str).collect::<Vec<_>>()))], {
-                Expected::Denied(401, "duplicate_cookie")
-            }),
+            row(
+                "a fifth value",
+                &[("cookie", &twins(&five.iter().map(String::as_str).collect::<Vec<_>>()))],
+                Expected::Denied(401, "duplicate_cookie"),
+            ),
         ],
     );
 }
@@ -280,38 +288,62 @@ fn cookie_forms(world: &World) {
         "corbado",
         vec![
             row("quoted", &[("cookie", &format!("{name}=\"{t}\""))], allowed(&[&b], &[])),
-            row("percent-encoded", &[("cookie", &format!("{name}={encoded}"))], allowed(&[&b], &[])),
-            row("without =", &[("cookie", &format!("{name}; a=1"))], Expected::Denied(401, "missing")),
+            row(
+                "percent-encoded",
+                &[("cookie", &format!("{name}={encoded}"))],
+                allowed(&[&b], &[]),
+            ),
+            row(
+                "without =",
+                &[("cookie", &format!("{name}; a=1"))],
+                Expected::Denied(401, "missing"),
+            ),
             row("empty", &[("cookie", &format!("{name}=; a=1"))], Expected::Denied(401, "missing")),
-            row("without =, beside a bearer", &[("authorization", &b), ("cookie", &format!("{name}; a=1"))], {
-                allowed(&[&b], &["a=1"])
-            }),
-            row("empty, beside a bearer", &[("authorization", &b), ("cookie", &format!("a=1; {name}=; b=2"))], {
-                allowed(&[&b], &["a=1; b=2"])
-            }),
+            row(
+                "without =, beside a bearer",
+                &[("authorization", &b), ("cookie", &format!("{name}; a=1"))],
+                allowed(&[&b], &["a=1"]),
+            ),
+            row(
+                "empty, beside a bearer",
+                &[("authorization", &b), ("cookie", &format!("a=1; {name}=; b=2"))],
+                allowed(&[&b], &["a=1; b=2"]),
+            ),
             row("another case", &[("cookie", &format!("CBO_session_token={t}"))], {
                 Expected::Denied(401, "missing")
             }),
             row("a longer name", &[("cookie", &format!("{name}X={t}; __Host-{name}={t}"))], {
                 Expected::Denied(401, "missing")
             }),
-            row("the refresh cookie", &[("cookie", &format!("cbo_refresh_token=r; {name}={t}; cbo_long_session=l; a=1"))], {
-                allowed(&[&b], &["a=1"])
-            }),
-            row("spaces and empty segments", &[("cookie", &format!("a=1;;{name} = {t} ;  b=2"))], {
-                allowed(&[&b], &["a=1;;  b=2"])
-            }),
+            row(
+                "the refresh cookie",
+                &[("cookie", &format!("cbo_refresh_token=r; {name}={t}; cbo_long_session=l; a=1"))],
+                allowed(&[&b], &["a=1"]),
+            ),
+            row(
+                "spaces and empty segments",
+                &[("cookie", &format!("a=1;;{name} = {t} ;  b=2"))],
+                allowed(&[&b], &["a=1;;  b=2"]),
+            ),
             row(
                 "three lines stay three",
-                &[("cookie", "a=1; b=2"), ("cookie", &format!("{name}={t};   c=3")), ("cookie", "d=4;")],
+                &[
+                    ("cookie", "a=1; b=2"),
+                    ("cookie", &format!("{name}={t};   c=3")),
+                    ("cookie", "d=4;"),
+                ],
                 allowed(&[&b], &["a=1; b=2", "c=3", "d=4;"]),
             ),
-            bytes("other cookies are no text", line(&[b"\xff\xfe=\xff; ", name.as_bytes(), b"=", t.as_bytes(), b"; c=\"\xc3\""]), {
-                Expected::Allowed {
-                    authorization: vec![b.clone()],
-                    cookies: vec![b"\xff\xfe=\xff; c=\"\xc3\"".to_vec()],
-                }
-            }),
+            bytes(
+                "other cookies are no text",
+                line(&[b"\xff\xfe=\xff; ", name.as_bytes(), b"=", t.as_bytes(), b"; c=\"\xc3\""]),
+                {
+                    Expected::Allowed {
+                        authorization: vec![b.clone()],
+                        cookies: vec![b"\xff\xfe=\xff; c=\"\xc3\"".to_vec()],
+                    }
+                },
+            ),
             bytes("our cookie is no text", line(&[name.as_bytes(), b"=\xff\xfe"]), {
                 Expected::Denied(401, "malformed")
             }),
@@ -331,7 +363,11 @@ fn optional(world: &World) {
         "corbado",
         vec![
             optional(row("– –", &[], allowed(&[], &[]))),
-            optional(row("– other cookies", &[("cookie", "a=1; b=2")], allowed(&[], &["a=1; b=2"]))),
+            optional(row(
+                "– other cookies",
+                &[("cookie", "a=1; b=2")],
+                allowed(&[], &["a=1; b=2"]),
+            )),
             optional(row("T –", &[("authorization", &b)], allowed(&[&b], &[]))),
             optional(row("– T", &[("cookie", &cookies_around(&t))], {
                 allowed(&[&b], &["a=COOKIE-VALUE-TO-KEEP; b=2"])
@@ -347,7 +383,11 @@ fn optional(world: &World) {
             })),
             optional(row("F –", &[("authorization", &f)], allowed(&[], &[]))),
             optional(row("F –, opaque", &[("authorization", "Bearer opaque")], allowed(&[], &[]))),
-            optional(row("Basic –", &[("authorization", "Basic dTpw")], allowed(&["Basic dTpw"], &[]))),
+            optional(row(
+                "Basic –",
+                &[("authorization", "Basic dTpw")],
+                allowed(&["Basic dTpw"], &[]),
+            )),
             optional(row("an empty cookie", &[("cookie", "a=1; cbo_session_token=")], {
                 allowed(&[], &["a=1"])
             })),

@@ -3,6 +3,14 @@
 //! A runner of its own (`libtest-mimic`), since something has to be done when all tests are over:
 //! the Envoys' logs and metrics are searched for what must never be written.
 
+#![allow(
+    clippy::arithmetic_side_effects,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test fails by panicking"
+)]
+
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -37,11 +45,7 @@ fn main() -> ExitCode {
 }
 
 /// A test of one Envoy version.
-fn trial(
-    world: &Arc<World>,
-    name: &str,
-    test: impl FnOnce(&World) + Send + 'static,
-) -> Trial {
+fn trial(world: &Arc<World>, name: &str, test: impl FnOnce(&World) + Send + 'static) -> Trial {
     let world = Arc::clone(world);
     Trial::test(format!("{}::{name}", world.version()), move || {
         test(&world);

@@ -16,14 +16,12 @@ use session_token_harness::token::Token;
 use crate::secrets::{CLAIM_MARK, COOKIE_MARK};
 
 /// The Corbado project of all tests.
-pub const PROJECT: &str = "pro-1234567890";
-/// The issuer of `Token::corbado`.
-pub const ISSUER: &str = "https://pro-1234567890.frontendapi.cloud.corbado.io";
+pub(crate) const PROJECT: &str = "pro-1234567890";
 /// Routes by the claim header `x-plan` go here.
-pub const PRO_PLAN: &str = CLAIM_MARK;
+pub(crate) const PRO_PLAN: &str = CLAIM_MARK;
 
 /// See the module.
-pub struct World {
+pub(crate) struct World {
     version: &'static str,
     parts: OnceLock<Parts>,
     /// Logs and metrics of Envoys that are gone.
@@ -40,69 +38,74 @@ struct Parts {
 
 impl World {
     /// Nothing is started before it is needed.
-    pub fn new(version: &'static str) -> Self {
+    pub(crate) fn new(version: &'static str) -> Self {
         Self { version, parts: OnceLock::new(), retired: Mutex::default() }
     }
 
     /// Envoy's version.
-    pub fn version(&self) -> &'static str {
+    pub(crate) fn version(&self) -> &'static str {
         self.version
     }
 
     /// Envoy's binary.
-    pub fn binary(&self) -> EnvoyBinary {
+    pub(crate) fn binary(&self) -> EnvoyBinary {
         EnvoyBinary::for_version(self.version).unwrap_or_else(|error| panic!("{error}"))
     }
 
     /// The key of the key server: RS256, `kid` `k1`.
-    pub fn key(&self) -> &SigningKey {
+    pub(crate) fn key(&self) -> &SigningKey {
         &self.parts().key
     }
 
     /// The shared Envoy.
-    pub fn envoy(&self) -> &Envoy {
+    pub(crate) fn envoy(&self) -> &Envoy {
         &self.parts().envoy
     }
 
     /// The backend of all routes but the pro plan's.
-    pub fn app(&self) -> &Backend {
+    pub(crate) fn app(&self) -> &Backend {
         &self.parts().app
     }
 
     /// The backend of the pro plan.
-    pub fn pro(&self) -> &Backend {
+    pub(crate) fn pro(&self) -> &Backend {
         &self.parts().pro
     }
 
     /// A client of the listener with one of `configurations()`.
-    pub fn client(&self, configuration: &str) -> Client {
+    pub(crate) fn client(&self, configuration: &str) -> Client {
         self.envoy().client(configuration)
     }
 
     /// Sends `request` and says what the backend received, if it did.
-    pub fn send(&self, configuration: &str, request: Request) -> (Exchange, Option<ReceivedRequest>) {
+    pub(crate) fn send(
+        &self,
+        configuration: &str,
+        request: Request,
+    ) -> (Exchange, Option<ReceivedRequest>) {
         static CASES: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
         let case = CASES.fetch_add(1, std::sync::atomic::Ordering::Relaxed).to_string();
         let exchange = self.client(configuration).send(request.header("x-case", &case));
         let backends = [self.app(), self.pro()];
         let received = backends.iter().flat_map(|backend| backend.requests());
-        let of_case = |request: &ReceivedRequest| request.headers.text("x-case") == Some(case.clone());
+        let of_case =
+            |request: &ReceivedRequest| request.headers.text("x-case") == Some(case.clone());
         let received = received.into_iter().find(of_case);
         (exchange, received)
     }
 
     /// A session that the shared key server's key signs; claim values are marked as secrets.
-    pub fn session(&self, user: &str) -> String {
+    pub(crate) fn session(&self, user: &str) -> String {
         session(user).signed_by(self.key())
     }
 
     /// Keeps what an Envoy of a test's own wrote, for the search when all tests are over.
-    pub fn retire(&self, envoy: Envoy) {
+    pub(crate) fn retire(&self, envoy: Envoy) {
         self.retired.lock().unwrap().push(written_by(&envoy));
     }
 
     /// Everything that the Envoys of this version wrote.
-    pub fn written(&self) -> Vec<String> {
+    pub(crate) fn written(&self) -> Vec<String> {
         let mut written = self.retired.lock().unwrap().clone();
         written.extend(self.parts.get().map(|parts| written_by(&parts.envoy)));
         written
@@ -128,7 +131,7 @@ impl World {
 }
 
 /// A listener with this configuration of the filter, and room for large heads.
-pub fn listener(name: &str, configuration: Value) -> Listener {
+pub(crate) fn listener(name: &str, configuration: Value) -> Listener {
     Listener::new(name)
         .filter(WasmFilter::new().configuration(configuration))
         .header_limits(512, 3_000)
@@ -137,12 +140,12 @@ pub fn listener(name: &str, configuration: Value) -> Listener {
 }
 
 /// A session of `user`, with marked claim values.
-pub fn session(user: &str) -> Token {
+pub(crate) fn session(user: &str) -> Token {
     Token::corbado(PROJECT, user).claim("name", format!("{CLAIM_MARK} {user}"))
 }
 
 /// A cookie line with a session in it, between two others.
-pub fn cookies_around(session: &str) -> String {
+pub(crate) fn cookies_around(session: &str) -> String {
     format!("a={COOKIE_MARK}; cbo_session_token={session}; b=2")
 }
 
