@@ -125,13 +125,13 @@ pub(super) fn set_tick_period(millis: u32) -> Result<(), Refused> {
     done(unsafe { proxy_set_tick_period_milliseconds(millis) })
 }
 
-/// The host's clock; the epoch if it has none, at which nothing is valid yet.
+/// The host's clock; the end of time if it has none, when everything has expired.
 pub(super) fn now() -> UnixTime {
     let mut nanoseconds = 0_u64;
     // SAFETY: the host writes the number, or leaves it.
     let status = unsafe { proxy_get_current_time_nanoseconds(&raw mut nanoseconds) };
     if status != OK {
-        return UnixTime::default();
+        return UnixTime::from_millis(u64::MAX);
     }
     UnixTime::from_millis(nanoseconds.checked_div(1_000_000).unwrap_or_default())
 }

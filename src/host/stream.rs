@@ -42,16 +42,20 @@ pub(super) fn on_request_trailers() -> u32 {
 }
 
 /// Decides a stream again that was paused.
-pub(super) fn resume(root: &Root, StreamId(id): StreamId) {
-    let resumed = abi::set_effective_context(id).and_then(|()| decide(root, id, false));
-    match resumed {
-        Ok(abi::CONTINUE) => {
-            let _ = abi::resume_request();
-        }
-        // Answered, or waiting for something else.
-        Ok(_) => {}
+pub(super) fn resume(root: &Root, stream: StreamId) {
+    let StreamId(id) = stream;
+    if abi::set_effective_context(id).is_err() {
         // The client has hung up.
-        Err(Refused(_)) => root.forget(StreamId(id)),
+        root.forget(stream);
+        return;
+    }
+    let decided = decide(root, id, false).unwrap_or_else(|_| {
+        root.forget(stream);
+        refuse()
+    });
+    // Otherwise it was answered, or waits for something else.
+    if decided == abi::CONTINUE {
+        let _ = abi::resume_request();
     }
 }
 
