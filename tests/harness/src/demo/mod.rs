@@ -1,0 +1,195 @@
+//! The demo: every part that stands around the filter in real life, on one machine.
+//!
+//! Three Envoys run the shipped configurations as they are. Around them, on the ports that those
+//! files name: an issuer that plays Corbado's Frontend API, the page, two echo backends, and a
+//! service that calls another. Everything real is real: the filter, Envoy, RS256 keys (made at
+//! start, gone at the end), cookies set by script, preflights sent by the browser.
+//!
+//! The cases that the page offers are one list, [`cases`], which [`check`] plays without a
+//! browser.
+
+mod cases;
+mod check;
+mod issuer;
+mod orders;
+mod pages;
+mod ports;
+
+use std::fmt;
+use std::fs;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+pub use check::{CheckReport, check};
+
+use crate::backend::Backend;
+use crate::envoy::{BinaryError, Envoy, EnvoyBinary, EnvoyError, EnvoyOptions};
+use crate::server::{Handler, Protocol, Server};
+use crate::workspace;
+
+/// The running demo. Dropping it ends all of it, the Envoys first.
+pub struct Demo {
+    envoys: Vec<(&'static str, Envoy)>,
+    envoy_origin: String,
+    _servers: Vec<Server>,
+    _backends: Vec<Backend>,
+}
+
+/// Why the demo does not run. Each shows as one line that says what to do.
+#[derive(Debug)]
+pub enum DemoError {
+    /// The filter was not built.
+    NoModule(PathBuf),
+    /// There is no Envoy and none can be had.
+    NoEnvoy(BinaryError),
+    /// Another process listens on a port of the demo.
+    PortInUse(u16),
+    /// A port of the demo cannot be listened on, for another reason.
+    Port(u16, io::Error),
+    /// A shipped configuration could not be read.
+    Configuration(&'static str, io::Error),
+    /// An Envoy did not start, or ended: its configuration, why, and where its log is.
+    Envoy(&'static str, String, Option<PathBuf>),
+}
+
+impl Demo {
+    /// Starts everything and waits until the Envoys accept connections. `note` gets a line when
+    /// something takes long, such as a download.
+    ///
+    /// # Errors
+    ///
+    /// See [`DemoError`]. What was started before the error is ended again.
+    pub fn start(note: impl FnMut(&str)) -> Result<Self, DemoError> {
+        let module = workspace::module();
+        if !module.is_file() {
+            return Err(DemoError::NoModule(module));
+        }
+        ports::all_free()?;
+        let binary = EnvoyBinary::for_demo(note).map_err(DemoError::NoEnvoy)?;
+
+        let issuer = Arc::new(issuer::Issuer::new());
+        let servers = vec![
+            serve(ports::ISSUER, move |request| issuer.answer(&request))?,
+            serve(ports::PAGES, pages::answer)?,
+            serve(ports::ORDERS, orders::answer)?,
+        ];
+        let backends = [
+            ("api", ports::API),
+            ("api_pro", ports::API_PRO),
+            ("stock", ports::STOCK),
+            ("stock_priority", ports::STOCK_PRIORITY),
+        ]
+        .into_iter()
+        .map(|(name, port)| {
+            Backend::bind(name, loopback(port), Protocol::Http1).map_err(|error| on_port(port, error))
+        })
+        .collect::<Result<_, _>>()?;
+
+        Ok(Self {
+            envoys: start_envoys(&binary)?,
+            envoy_origin: binary.origin().to_owned(),
+            _servers: servers,
+            _backends: backends,
+        })
+    }
+
+    /// Where the Envoy binary came from, for people.
+    pub fn envoy_origin(&self) -> &str {
+        &self.envoy_origin
+    }
+
+    /// Fails once one of the Envoys has ended.
+    ///
+    /// # Errors
+    ///
+    /// [`DemoError::Envoy`], with its log saved under `target/demo`.
+    pub fn check_alive(&self) -> Result<(), DemoError> {
+        self.envoys.iter().try_for_each(|(file, envoy)| {
+            envoy.check_alive().map_err(|error| ended(file, &error))
+        })
+    }
+}
+
+/// All three start at the same time: loading the module is most of it.
+fn start_envoys(binary: &EnvoyBinary) -> Result<Vec<(&'static str, Envoy)>, DemoError> {
+    std::thread::scope(|scope| {
+        let starting: Vec<_> = CONFIGURATIONS
+            .map(|file| scope.spawn(move || start_envoy(binary, file).map(|envoy| (file, envoy))))
+            .into();
+        starting
+            .into_iter()
+            .map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+            .collect()
+    })
+}
+
+fn start_envoy(binary: &EnvoyBinary, file: &'static str) -> Result<Envoy, DemoError> {
+    let config = fs::read_to_string(workspace::root().join(file))
+        .map_err(|error| DemoError::Configuration(file, error))?;
+    Envoy::start(EnvoyOptions::new(binary.clone(), config)).map_err(|error| ended(file, &error))
+}
+
+/// One line for the person, all lines into a file.
+fn ended(file: &'static str, error: &EnvoyError) -> DemoError {
+    let whole = error.to_string();
+    let why = whole
+        .lines()
+        .rfind(|line| line.contains("[critical]") || line.contains("[error]"))
+        .or_else(|| whole.lines().next())
+        .unwrap_or_default();
+    let name = file.trim_start_matches("envoy/").trim_end_matches(".yaml");
+    let log = workspace::target().join("demo").join(format!("{name}.log"));
+    let saved = log
+        .parent()
+        .map_or(Ok(()), fs::create_dir_all)
+        .and_then(|()| fs::write(&log, &whole))
+        .is_ok();
+    DemoError::Envoy(file, why.to_owned(), saved.then_some(log))
+}
+
+fn serve(port: u16, handler: impl Handler) -> Result<Server, DemoError> {
+    Server::bind(loopback(port), handler).map_err(|error| on_port(port, error))
+}
+
+fn on_port(port: u16, error: io::Error) -> DemoError {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => DemoError::PortInUse(port),
+        _ => DemoError::Port(port, error),
+    }
+}
+
+fn loopback(port: u16) -> SocketAddr {
+    SocketAddr::from((Ipv4Addr::LOCALHOST, port))
+}
+
+impl fmt::Display for DemoError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoModule(path) => {
+                write!(f, "{} is missing: run `make build` first", path.display())
+            }
+            Self::NoEnvoy(error) => write!(f, "no Envoy: {error}"),
+            Self::PortInUse(port) => write!(
+                f,
+                "port {port} is in use: end the program that listens there (`lsof -i :{port}` \
+                 names it), then start again"
+            ),
+            Self::Port(port, error) => write!(f, "cannot listen on port {port}: {error}"),
+            Self::Configuration(file, error) => write!(f, "{file}: {error}"),
+            Self::Envoy(file, why, log) => {
+                write!(f, "the Envoy of {file} ended: {why}")?;
+                match log {
+                    Some(log) => write!(f, " (more in {})", log.display()),
+                    None => Ok(()),
+                }
+            }
+        }
+    }
+}
+
+impl std::error::Error for DemoError {}
+
+const CONFIGURATIONS: [&str; 3] =
+    ["envoy/one-host.yaml", "envoy/two-hosts.yaml", "envoy/service-to-service.yaml"];
