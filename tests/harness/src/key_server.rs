@@ -1,0 +1,123 @@
+//! A JWKS endpoint over real HTTP that a test makes healthy, slow, broken or absent at will.
+
+use std::io;
+use std::net::SocketAddr;
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::answer::{Answer, Fault};
+use crate::server::{Handler, LOOPBACK, ReceivedRequest, RequestLog, Server, unpoisoned};
+
+/// A running key server. It answers every path alike and records what it was asked.
+pub struct KeyServer {
+    state: Arc<State>,
+    server: Server,
+}
+
+impl KeyServer {
+    /// Serves `document` on a free port of 127.0.0.1.
+    ///
+    /// # Panics
+    ///
+    /// When no port is free.
+    pub fn start(document: &Value) -> Self {
+        Self::bind(LOOPBACK, document).unwrap_or_else(|error| panic!("key server: {error}"))
+    }
+
+    /// Serves `document` on `address`.
+    ///
+    /// # Errors
+    ///
+    /// The port is in use or not ours to take.
+    pub fn bind(address: SocketAddr, document: &Value) -> io::Result<Self> {
+        let state = Arc::new(State {
+            answer: Mutex::new(Answer::json(document)),
+            received: RequestLog::default(),
+        });
+        let server = Server::bind(address, KeyHandler(Arc::clone(&state)))?;
+        Ok(Self { state, server })
+    }
+
+    /// The bound address; it stays the same over [`stop`](Self::stop).
+    pub fn address(&self) -> SocketAddr {
+        self.server.address()
+    }
+
+    /// Serves another document from now on.
+    pub fn serve(&self, document: &Value) {
+        self.answer_with(Answer::json(document));
+    }
+
+    /// Serves a document with `cache-control: max-age=…`.
+    pub fn serve_for(&self, document: &Value, max_age: Duration) {
+        let value = format!("max-age={}", max_age.as_secs());
+        self.answer_with(Answer::json(document).header("cache-control", value));
+    }
+
+    /// Promises the document's length and closes after half of it.
+    pub fn close_mid_body(&self, document: &Value) {
+        self.answer_with(Answer::json(document).fault(Fault::CloseMidBody));
+    }
+
+    /// Serves the document behind so much white space that the body has `bytes` bytes.
+    pub fn serve_padded(&self, document: &Value, bytes: usize) {
+        let text = document.to_string();
+        let padding = " ".repeat(bytes.saturating_sub(text.len()));
+        self.answer_with(Answer::json(padding + &text));
+    }
+
+    /// Any other answer: a status, a redirect, HTML, a delay, silence. Requests that hang end.
+    pub fn answer_with(&self, answer: Answer) {
+        *unpoisoned(&self.state.answer) = answer;
+    }
+
+    /// Refuses connections until [`start_again`](Self::start_again), and closes the open ones.
+    pub fn stop(&mut self) {
+        self.server.stop();
+    }
+
+    /// Listens again on the same port.
+    ///
+    /// # Panics
+    ///
+    /// When another process took the port meanwhile.
+    pub fn start_again(&mut self) {
+        self.server.start_again();
+    }
+
+    /// All requests so far, in order of arrival.
+    pub fn requests(&self) -> Vec<ReceivedRequest> {
+        self.state.received.lock().clone()
+    }
+
+    /// The number of requests so far.
+    pub fn count(&self) -> usize {
+        self.state.received.lock().len()
+    }
+
+    /// Waits until `count` requests came in all; false when `timeout` passes first.
+    pub fn wait_for_requests(&self, count: usize, timeout: Duration) -> bool {
+        self.state.received.wait_for(count, timeout)
+    }
+}
+
+struct State {
+    answer: Mutex<Answer>,
+    received: RequestLog,
+}
+
+struct KeyHandler(Arc<State>);
+
+impl Handler for KeyHandler {
+    fn answer(&self, request: ReceivedRequest) -> Answer {
+        self.0.received.push(request);
+        unpoisoned(&self.0.answer).clone()
+    }
+
+    fn gave_up(&self) -> bool {
+        unpoisoned(&self.0.answer).fault != Some(Fault::Hang)
+    }
+}
