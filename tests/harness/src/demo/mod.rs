@@ -24,9 +24,10 @@ use std::sync::Arc;
 
 pub use check::{CheckReport, check};
 
-use crate::backend::Backend;
+use crate::answer::Answer;
+use crate::backend::describe;
 use crate::envoy::{BinaryError, Envoy, EnvoyBinary, EnvoyError, EnvoyOptions};
-use crate::server::{Handler, Protocol, Server};
+use crate::server::{Handler, Server};
 use crate::workspace;
 
 /// The running demo. Dropping it ends all of it, the Envoys first.
@@ -34,7 +35,6 @@ pub struct Demo {
     envoys: Vec<(&'static str, Envoy)>,
     envoy_origin: String,
     _servers: Vec<Server>,
-    _backends: Vec<Backend>,
 }
 
 /// Why the demo does not run. Each shows as one line that says what to do.
@@ -70,28 +70,26 @@ impl Demo {
         let binary = EnvoyBinary::for_demo(note).map_err(DemoError::NoEnvoy)?;
 
         let issuer = Arc::new(issuer::Issuer::new());
-        let servers = vec![
+        let mut servers = vec![
             serve(ports::ISSUER, move |request| issuer.answer(&request))?,
             serve(ports::PAGES, pages::answer)?,
             serve(ports::ORDERS, orders::answer)?,
         ];
-        let backends = [
+        for (name, port) in [
             ("api", ports::API),
             ("api_pro", ports::API_PRO),
             ("stock", ports::STOCK),
             ("stock_priority", ports::STOCK_PRIORITY),
-        ]
-        .into_iter()
-        .map(|(name, port)| {
-            Backend::bind(name, loopback(port), Protocol::Http1).map_err(|error| on_port(port, error))
-        })
-        .collect::<Result<_, _>>()?;
+        ] {
+            servers.push(serve(port, move |request| {
+                Answer::json(describe(name, &request))
+            })?);
+        }
 
         Ok(Self {
             envoys: start_envoys(&binary)?,
             envoy_origin: binary.origin().to_owned(),
             _servers: servers,
-            _backends: backends,
         })
     }
 
@@ -106,9 +104,9 @@ impl Demo {
     ///
     /// [`DemoError::Envoy`], with its log saved under `target/demo`.
     pub fn check_alive(&self) -> Result<(), DemoError> {
-        self.envoys.iter().try_for_each(|(file, envoy)| {
-            envoy.check_alive().map_err(|error| ended(file, &error))
-        })
+        self.envoys
+            .iter()
+            .try_for_each(|(file, envoy)| envoy.check_alive().map_err(|error| ended(file, &error)))
     }
 }
 
@@ -120,7 +118,11 @@ fn start_envoys(binary: &EnvoyBinary) -> Result<Vec<(&'static str, Envoy)>, Demo
             .into();
         starting
             .into_iter()
-            .map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+            .map(|thread| {
+                thread
+                    .join()
+                    .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            })
             .collect()
     })
 }
@@ -191,5 +193,8 @@ impl fmt::Display for DemoError {
 
 impl std::error::Error for DemoError {}
 
-const CONFIGURATIONS: [&str; 3] =
-    ["envoy/one-host.yaml", "envoy/two-hosts.yaml", "envoy/service-to-service.yaml"];
+const CONFIGURATIONS: [&str; 3] = [
+    "envoy/one-host.yaml",
+    "envoy/two-hosts.yaml",
+    "envoy/service-to-service.yaml",
+];

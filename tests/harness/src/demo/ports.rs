@@ -37,16 +37,16 @@ pub(super) const PROJECT_ID: &str = "pro-1234567890";
 /// Fails for the first port that is taken. Envoy itself would not notice: it shares its port with
 /// another Envoy of the same user (`SO_REUSEPORT`).
 pub(super) fn all_free() -> Result<(), DemoError> {
-    ALL.into_iter().try_for_each(|port| {
-        match TcpListener::bind((Ipv4Addr::LOCALHOST, port)) {
+    ALL.into_iter().try_for_each(
+        |port| match TcpListener::bind((Ipv4Addr::LOCALHOST, port)) {
             Ok(_) if answers_on_ipv6(port) => Err(DemoError::PortInUse(port)),
             Ok(_) => Ok(()),
             Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
                 Err(DemoError::PortInUse(port))
             }
             Err(error) => Err(DemoError::Port(port, error)),
-        }
-    })
+        },
+    )
 }
 
 /// Browsers try `[::1]` first for `*.localhost`, and would reach another program there.
@@ -56,7 +56,17 @@ fn answers_on_ipv6(port: u16) -> bool {
 }
 
 const ALL: [u16; 11] = [
-    TWO_HOSTS, ISSUER, PAGES, API, API_PRO, ORDERS, STOCK, STOCK_PRIORITY, ONE_HOST, ORDERS_HOP, STOCK_HOP,
+    TWO_HOSTS,
+    ISSUER,
+    PAGES,
+    API,
+    API_PRO,
+    ORDERS,
+    STOCK,
+    STOCK_PRIORITY,
+    ONE_HOST,
+    ORDERS_HOP,
+    STOCK_HOP,
 ];
 
 #[cfg(test)]
@@ -73,8 +83,14 @@ mod tests {
         let mut ports = BTreeSet::new();
         for file in super::super::CONFIGURATIONS {
             let text = std::fs::read_to_string(workspace::root().join(file)).unwrap();
-            assert!(text.contains(ISSUER_ORIGIN), "{file} takes keys from the demo's issuer");
-            assert!(text.contains(PROJECT_ID), "{file} is for the demo's project");
+            assert!(
+                text.contains(ISSUER_ORIGIN),
+                "{file} takes keys from the demo's issuer"
+            );
+            assert!(
+                text.contains(PROJECT_ID),
+                "{file} is for the demo's project"
+            );
             let document: Value = yaml_serde::from_str(&text).unwrap();
             collect_ports(&document["static_resources"], &mut ports);
         }
@@ -83,12 +99,14 @@ mod tests {
 
     fn collect_ports(value: &Value, ports: &mut BTreeSet<u64>) {
         match value {
-            Value::Object(members) => members.iter().for_each(|(name, member)| {
-                match (name.as_str(), member.as_u64()) {
-                    ("port_value", Some(port)) => drop(ports.insert(port)),
-                    _ => collect_ports(member, ports),
-                }
-            }),
+            Value::Object(members) => {
+                members
+                    .iter()
+                    .for_each(|(name, member)| match (name.as_str(), member.as_u64()) {
+                        ("port_value", Some(port)) => drop(ports.insert(port)),
+                        _ => collect_ports(member, ports),
+                    })
+            }
             Value::Array(items) => items.iter().for_each(|item| collect_ports(item, ports)),
             _ => {}
         }
