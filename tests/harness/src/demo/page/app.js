@@ -7,6 +7,8 @@
 'use strict';
 
 const $ = (id) => document.getElementById(id);
+const emptyCard = $('empty'); // taken out of the page while a result is shown
+const emptyText = $('empty-text');
 const SESSION_COOKIE = 'cbo_session_token';
 
 /** What /assets/cases.json says: { issuer, api, one_host, two_hosts, groups, cases }. */
@@ -218,7 +220,7 @@ function showSession() {
   $('cookie').hidden = !on;
   $('session').hidden = !on;
   $('run-all').disabled = !on;
-  $('empty-text').textContent = on ? 'Pick a case, or run them all.' : 'Log in, then pick a case.';
+  emptyText.textContent = on ? 'Pick a case, or run them all.' : 'Log in, then pick a case.';
   if (on) {
     $('avatar').textContent = [...session.name][0]?.toUpperCase() ?? '?';
     $('who').textContent = session.name;
@@ -238,9 +240,12 @@ function showClock() {
 
 const needsSession = (kase) => Boolean(kase.token);
 
-function expectation({ status, reason, backend, next }) {
-  if (next) return next.status < 300 ? `${status} both` : `${next.status} ${next.reason}`;
-  return status < 300 ? `${status}` : `${status} ${reason}`;
+function expectation({ token, expect: { status, reason, backend, next } }) {
+  if (next?.reason) return `${next.status} ${next.reason}`;
+  if (reason) return `${status} ${reason}`;
+  const name = (names) => (typeof names === 'object' ? session && names[session.plan] : names);
+  const last = name((next ?? { backend }).backend);
+  return last ? `${status} ${last}` : `${status}`;
 }
 
 function showCases(busy = null) {
@@ -262,7 +267,7 @@ function showCases(busy = null) {
       },
       el('span', { class: 'mark', 'aria-label': state || 'not run' }, state === 'pass' ? '✓' : state === 'fail' ? '✗' : ''),
       el('span', { class: 'title' }, kase.title),
-      el('span', { class: 'pill' }, expectation(kase.expect)));
+      el('span', { class: 'pill' }, expectation(kase)));
     }))));
 }
 
@@ -270,7 +275,7 @@ function showResult(busy = null) {
   const result = busy ? null : current && results.get(current.id);
   showMap(busy, result);
   if (!busy && !result) {
-    $('result').replaceChildren($('empty') ?? emptyCard);
+    $('result').replaceChildren(emptyCard);
     return;
   }
   const kase = busy ?? result.kase;
@@ -294,7 +299,7 @@ function showResult(busy = null) {
 }
 
 function statusLine(exchange) {
-  const reason = exchange.body?.reason;
+  const reason = exchange.body?.reason ?? exchange.body?.next?.body?.reason;
   return el('div', { class: 'line' },
     el('span', { class: 'url' }, `GET ${exchange.url}`),
     exchange.preflight && el('span', { class: 'pill', title: 'The browser asked with OPTIONS first; Envoy’s CORS filter answered.' }, 'after a preflight'),
@@ -307,18 +312,18 @@ function statusLine(exchange) {
 /** The columns: what was sent, what the backend received, what the next backend received. */
 function sides(exchange) {
   const echo = echoOf(exchange.body);
-  const columns = [side('What the browser sent', 'this page', exchange.sent, { token: exchange.token, after: echo?.headers })];
+  const columns = [side('The browser sent', exchange.sent, { token: exchange.token, after: echo?.headers })];
   if (echo) {
-    columns.push(side('What the backend received', echo.backend, echo.headers, { token: exchange.token, before: exchange.sent }));
+    columns.push(side(`${echo.backend} received`, echo.headers, { token: exchange.token, before: exchange.sent }));
   } else {
-    columns.push(refused('What the backend received', exchange.status ? exchange.body?.reason : exchange.text, 'Envoy refused it; no backend was asked.'));
+    columns.push(refused('The backend received', exchange.status ? exchange.body?.reason : exchange.text, 'Refused in Envoy. No backend was asked.'));
   }
   if (echo?.next) {
     const next = echo.next;
     const nextEcho = echoOf(next.body);
     columns.push(nextEcho
-      ? side('What the next one received', nextEcho.backend, nextEcho.headers, { token: exchange.token, before: echo.headers })
-      : refused('What the next one received', next.body?.reason ?? String(next.status), 'The proxy in front of stock refused it.'));
+      ? side(`${nextEcho.backend} received`, nextEcho.headers, { token: exchange.token, before: echo.headers })
+      : refused('stock received', next.body?.reason ?? String(next.status), 'Refused by the proxy in front of stock.'));
   }
   return columns;
 }
@@ -326,12 +331,12 @@ function sides(exchange) {
 /** Headers that tell the story come first; the rest is one click away. */
 const STORY = ['host', 'origin', 'authorization', 'cookie', 'x-user-id', 'x-user-plan'];
 
-function side(title, who, headers, { token, before, after }) {
+function side(title, headers, { token, before, after }) {
   const rank = (name) => (STORY.includes(name) ? STORY.indexOf(name) : 99);
   const story = headers.filter(([name]) => rank(name) < 99).sort(([a], [b]) => rank(a) - rank(b));
   const rest = headers.filter(([name]) => rank(name) === 99);
   return el('section', { class: 'side' },
-    el('h3', {}, title, el('span', {}, who)),
+    el('h3', {}, title),
     el('dl', {}, story.map(([name, value]) => {
       const was = before?.find(([n]) => n === name)?.[1];
       const will = after?.find(([n]) => n === name)?.[1];
@@ -340,6 +345,7 @@ function side(title, who, headers, { token, before, after }) {
         const stripped = name === 'cookie' && was?.includes(SESSION_COOKIE);
         mark = ['new', stripped ? 'session stripped' : name === 'authorization' ? (was ? 'replaced' : 'moved here') : name.startsWith('x-user') ? 'verified claim' : 'changed'];
       }
+      if (after && name === 'cookie' && value.includes(SESSION_COOKIE)) mark = ['moved', 'session taken out'];
       if (after && name !== 'host' && name !== 'cookie' && name !== 'authorization' && name !== 'origin' && will !== value) mark = ['gone', 'removed'];
       return el('div', { class: mark?.[0] ?? null },
         el('dt', {}, name, mark && el('i', {}, mark[1])),
@@ -350,7 +356,7 @@ function side(title, who, headers, { token, before, after }) {
 }
 
 function refused(title, reason, sentence) {
-  return el('section', { class: 'side' }, el('h3', {}, title, el('span', {}, 'nobody')),
+  return el('section', { class: 'side' }, el('h3', {}, title),
     el('div', { class: 'nothing' }, el('b', { class: 'mono' }, reason ?? 'refused'), el('span', {}, sentence)));
 }
 
@@ -363,7 +369,7 @@ function shortened(value, token) {
 function answerCard(exchange) {
   const echo = echoOf(exchange.body);
   const body = exchange.body ? JSON.stringify(echo ? { ...echo, headers: `${echo.headers.length} headers, see above`, next: echo.next && { status: echo.next.status } } : exchange.body, null, 2) : exchange.text;
-  return el('details', { open: !echo },
+  return el('details', { open: true },
     el('summary', {}, 'The answer'),
     el('pre', {}, exchange.headers.map(([name, value]) => [el('b', {}, `${name}: `), `${value}\n`]).flat(), '\n', body));
 }
@@ -371,7 +377,7 @@ function answerCard(exchange) {
 function tokenCard(exchange) {
   if (!exchange.token) return null;
   const show = (part) => { try { return JSON.stringify(part(exchange.token), null, 2); } catch { return '(not decodable)'; } };
-  return el('details', { open: !echoOf(exchange.body) },
+  return el('details', { open: true },
     el('summary', {}, 'The token, decoded'), el('pre', {}, `${show(headerOf)}\n${show(claimsOf)}`));
 }
 
@@ -386,6 +392,7 @@ function showMap(busy, result) {
   $('w-in').textContent = !kase ? '' : { cookie: 'cookie', two_cookies: '2 cookies', bearer: 'bearer', nothing: 'nothing' }[kase.carry];
   $('n-edge-sub').textContent = 'verify · move · strip';
   $('n-next-name').textContent = 'stock';
+  $('w-next').textContent = 'verified again';
   if (busy) light('on', 'e-in', 'n-browser');
   if (!result) return;
   const echo = echoOf(result.exchange.body);
@@ -401,6 +408,7 @@ function showMap(busy, result) {
   if (!echo.next) return;
   const nextEcho = echoOf(echo.next.body);
   light(nextEcho ? 'on' : 'stop', 'e-next', 'p-next');
+  if (!nextEcho) $('w-next').textContent = echo.next.body?.reason ?? 'refused';
   if (nextEcho) {
     light('on', 'n-next');
     $('n-next-name').textContent = nextEcho.backend;
@@ -408,8 +416,6 @@ function showMap(busy, result) {
 }
 
 // ---------------------------------------------------------------- Start
-
-const emptyCard = $('empty');
 
 async function start() {
   demo = await (await fetch('/assets/cases.json')).json();
