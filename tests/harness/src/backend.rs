@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::answer::Answer;
+use crate::answer::{Answer, Fault};
 use crate::header_lines::HeaderLines;
 use crate::http2::Http2Server;
 use crate::server::{Handler, LOOPBACK, Protocol, ReceivedRequest, RequestLog, Server, unpoisoned};
@@ -113,7 +113,7 @@ impl Backend {
         self.received.lock().clear();
     }
 
-    /// Answers every request like this from now on.
+    /// Answers every request like this from now on. Requests that hang end.
     pub fn answer_with(&self, answer: Answer) {
         *unpoisoned(&self.answer) = Some(answer);
     }
@@ -159,6 +159,13 @@ impl Handler for Recorder {
         });
         self.received.push(request);
         answer
+    }
+
+    fn gave_up(&self) -> bool {
+        unpoisoned(&self.answer)
+            .as_ref()
+            .and_then(|answer| answer.fault)
+            != Some(Fault::Hang)
     }
 }
 

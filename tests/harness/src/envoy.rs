@@ -4,9 +4,14 @@
 //! the kernel and read back, and hot restart, which shares memory by name, is off.
 
 mod binary;
+mod instance;
 mod lds;
+mod log;
 mod process;
+mod wheel;
 
 pub use binary::{BinaryError, EnvoyBinary, NEWEST, OLDEST};
+pub use instance::{Envoy, EnvoyError};
 pub use lds::{DynamicListeners, ListenerUpdate};
-pub use process::{Envoy, EnvoyError, EnvoyOptions, tail};
+pub use log::tail;
+pub use process::EnvoyOptions;

@@ -1,113 +1,123 @@
 //! The harness against a real Envoy without the filter: bytes arrive as sent, listeners are
 //! swapped, an Envoy that ends says why.
 
-use std::time::Duration;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 use session_token_harness::backend::Backend;
 use session_token_harness::bootstrap::{Bootstrap, Cluster, Document, Listener, Route};
-use session_token_harness::client::Request;
+use session_token_harness::client::{Client, Request};
 use session_token_harness::envoy::{
     DynamicListeners, Envoy, EnvoyBinary, EnvoyError, EnvoyOptions, ListenerUpdate,
 };
 
 #[test]
 fn requests_reach_the_backend_byte_for_byte() {
-    let backend = Backend::start("app");
-    let envoy = start(
-        Bootstrap::new()
-            .cluster(Cluster::new("app", backend.address()))
-            .listener(
-                Listener::new("ingress")
-                    .header_limits(96, 200)
-                    .route(Route::prefix("/").to("app")),
-            ),
-    );
-    let long = "x".repeat(60 * 1024);
+    on_each_envoy(|binary| {
+        let backend = Backend::start("app");
+        let envoy = start_with(
+            binary,
+            Bootstrap::new()
+                .cluster(Cluster::new("app", backend.address()))
+                .listener(
+                    Listener::new("ingress")
+                        .header_limits(96, 200)
+                        .route(Route::prefix("/").to("app")),
+                ),
+        );
+        let long = "x".repeat(60 * 1024);
 
-    let exchange = envoy.client("ingress").send(
-        Request::post("/a/%2e%2e/b;x//c?q=1", "hello")
-            .header("Cookie", b"a=\xff\xfe")
-            .header("cookie", "b=2")
-            .header("x-long", &long),
-    );
+        let exchange = envoy.client("ingress").send(
+            Request::post("/a/%2e%2e/b;x//c?q=1", "hello")
+                .header("Cookie", b"a=\xff\xfe")
+                .header("cookie", "b=2")
+                .header("x-long", &long),
+        );
 
-    let response = exchange.expect_status(200);
-    assert_eq!(response.json()["backend"], "app", "{exchange}");
-    let received = backend.take_last().expect("the backend saw it");
-    assert_eq!(received.path, "/a/%2e%2e/b;x//c?q=1");
-    assert_eq!(received.headers.all("cookie"), [&b"a=\xff\xfe"[..], b"b=2"]);
-    assert_eq!(received.headers.get("x-long"), Some(long.as_bytes()));
-    assert_eq!(received.body, b"hello");
-    assert!(
-        received
-            .raw_head
-            .starts_with(b"POST /a/%2e%2e/b;x//c?q=1 HTTP/1.1\r\n")
-    );
-    assert_eq!(backend.count(), 0);
-    envoy
-        .wait_for_access_log("POST HTTP/1.1 200 via_upstream")
-        .unwrap();
+        let response = exchange.expect_status(200);
+        assert_eq!(response.json()["backend"], "app", "{exchange}");
+        let received = backend.take_last().expect("the backend saw it");
+        assert_eq!(received.path, "/a/%2e%2e/b;x//c?q=1");
+        assert_eq!(received.headers.all("cookie"), [&b"a=\xff\xfe"[..], b"b=2"]);
+        assert_eq!(received.headers.get("x-long"), Some(long.as_bytes()));
+        assert_eq!(received.body, b"hello");
+        assert!(
+            received
+                .raw_head
+                .starts_with(b"POST /a/%2e%2e/b;x//c?q=1 HTTP/1.1\r\n")
+        );
+        assert_eq!(backend.count(), 0);
+        envoy
+            .wait_for_access_log("POST HTTP/1.1 200 via_upstream")
+            .unwrap();
+    });
 }
 
 #[test]
 fn trailers_and_crumbs_travel_over_http2() {
-    let backend = Backend::start_http2("app");
-    let envoy = start(
-        Bootstrap::new()
-            .cluster(Cluster::new("app", backend.address()).http2())
-            .listener(Listener::new("ingress").route(Route::prefix("/").to("app"))),
-    );
+    on_each_envoy(|binary| {
+        let backend = Backend::start_http2("app");
+        let envoy = start_with(
+            binary,
+            Bootstrap::new()
+                .cluster(Cluster::new("app", backend.address()).http2())
+                .listener(Listener::new("ingress").route(Route::prefix("/").to("app"))),
+        );
 
-    let exchange = envoy.client("ingress").http2().send(
-        Request::post("/rpc", "body")
-            .header("host", "api.example.com")
-            .header("cookie", "a=1")
-            .header("cookie", "b=2")
-            .trailer("x-user-id", "mallory"),
-    );
+        let exchange = envoy.client("ingress").http2().send(
+            Request::post("/rpc", "body")
+                .header("host", "api.example.com")
+                .header("cookie", "a=1")
+                .header("cookie", "b=2")
+                .trailer("x-user-id", "mallory"),
+        );
 
-    exchange.expect_status(200);
-    let received = backend.take_last().expect("the backend saw it");
-    assert_eq!(received.trailers.get("x-user-id"), Some(&b"mallory"[..]));
-    assert_eq!(
-        received.headers.get(":authority"),
-        Some(&b"api.example.com"[..])
-    );
-    assert_eq!(received.headers.all("cookie").join(&b"; "[..]), b"a=1; b=2");
+        exchange.expect_status(200);
+        let received = backend.take_last().expect("the backend saw it");
+        assert_eq!(received.trailers.get("x-user-id"), Some(&b"mallory"[..]));
+        assert_eq!(
+            received.headers.get(":authority"),
+            Some(&b"api.example.com"[..])
+        );
+        assert_eq!(received.headers.all("cookie").join(&b"; "[..]), b"a=1; b=2");
+    });
 }
 
 #[test]
 fn listeners_are_swapped_and_bad_ones_refused() {
-    let listener = |body: &str| Listener::new("in").route(Route::prefix("/").direct(200, body));
-    let dynamic = DynamicListeners::create(&[listener("old")]).unwrap();
-    let envoy = start(Bootstrap::new().dynamic_listeners(dynamic.path()));
-    envoy
-        .client("in")
-        .send(Request::get("/"))
-        .expect("the old body", |r| r.text() == "old");
+    on_each_envoy(|binary| {
+        let listener = |body: &str| Listener::new("in").route(Route::prefix("/").direct(200, body));
+        let dynamic = DynamicListeners::create(&[listener("old")]).unwrap();
+        let envoy = start_with(binary, Bootstrap::new().dynamic_listeners(dynamic.path()));
+        envoy
+            .client("in")
+            .send(Request::get("/"))
+            .expect("the old body", |r| r.text() == "old");
 
-    let update = envoy
-        .update_listeners(&dynamic, &[listener("new")])
-        .unwrap();
+        let update = envoy
+            .update_listeners(&dynamic, &[listener("new")])
+            .unwrap();
 
-    assert_eq!(update, ListenerUpdate::Accepted);
-    envoy
-        .client("in")
-        .send(Request::get("/"))
-        .expect("the new body", |r| r.text() == "new");
+        assert_eq!(update, ListenerUpdate::Accepted);
+        envoy
+            .client("in")
+            .send(Request::get("/"))
+            .expect("the new body", |r| r.text() == "new");
 
-    let bad = listener("bad").manager_with(json!({ "no_such_field": 1 }));
-    let update = envoy.update_listeners(&dynamic, &[bad]).unwrap();
+        let bad = listener("bad").manager_with(json!({ "no_such_field": 1 }));
+        let update = envoy.update_listeners(&dynamic, &[bad]).unwrap();
 
-    assert!(
-        matches!(&update, ListenerUpdate::Rejected(log) if log.contains("no_such_field")),
-        "{update:?}"
-    );
-    envoy
-        .client("in")
-        .send(Request::get("/"))
-        .expect("the new body", |r| r.text() == "new");
+        assert!(
+            matches!(&update, ListenerUpdate::Rejected(log) if log.contains("no_such_field")),
+            "{update:?}"
+        );
+        envoy
+            .client("in")
+            .send(Request::get("/"))
+            .expect("the new body", |r| r.text() == "new");
+    });
 }
 
 #[test]
@@ -214,9 +224,57 @@ fn a_failing_expectation_shows_both_sides_and_the_log() {
     }
 }
 
+#[test]
+fn the_end_of_the_process_ends_its_envoy() {
+    const ROLE: &str = "SESSION_TOKEN_HARNESS_ABORTS";
+    if std::env::var_os(ROLE).is_some() {
+        let envoy = start(Bootstrap::new());
+        println!("admin={}", envoy.admin_address());
+        println!("log={}", envoy.log_path().display());
+        // No destructor runs, as for a `static`, a panic in a panic, or SIGKILL.
+        std::process::abort();
+    }
+    let output = Command::new(std::env::current_exe().unwrap())
+        .args([
+            "--exact",
+            "the_end_of_the_process_ends_its_envoy",
+            "--nocapture",
+        ])
+        .env(ROLE, "1")
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let value = |name: &str| {
+        let line = text.lines().find_map(|line| line.split_once(name));
+        line.unwrap_or_else(|| panic!("no {name} in {text}"))
+            .1
+            .to_owned()
+    };
+    let admin = Client::new(value("admin=").parse().unwrap());
+    let log = PathBuf::from(value("log="));
+
+    let end = Instant::now() + Duration::from_secs(5);
+    while admin.send(Request::get("/ready")).response.is_ok() || log.exists() {
+        assert!(
+            Instant::now() < end,
+            "Envoy outlives the process that started it"
+        );
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
 /// Parallel tests of one process start their own Envoys; the binary is fetched once.
 fn start(config: impl ToString) -> Envoy {
-    Envoy::start(EnvoyOptions::new(binary(), config)).unwrap_or_else(|error| panic!("{error}"))
+    start_with(binary(), config)
+}
+
+fn start_with(binary: EnvoyBinary, config: impl ToString) -> Envoy {
+    Envoy::start(EnvoyOptions::new(binary, config)).unwrap_or_else(|error| panic!("{error}"))
+}
+
+fn on_each_envoy(test: impl Fn(EnvoyBinary)) {
+    test(EnvoyBinary::oldest().unwrap_or_else(|error| panic!("{error}")));
+    test(binary());
 }
 
 fn binary() -> EnvoyBinary {

