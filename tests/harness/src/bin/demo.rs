@@ -3,6 +3,7 @@
 //! `demo --check` plays every case of the page instead, and ends with 1 if one went wrong.
 
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::time::Duration;
 
@@ -14,11 +15,13 @@ fn main() -> ExitCode {
         [flag] if flag == "--check" => true,
         _ => return complain("usage: demo [--check]"),
     };
-    // Before anything is started, so that nothing started is left behind. The terminal sends
-    // SIGINT to the Envoys too; their guards and this process end what is left.
+    // The terminal sends SIGINT to the Envoys too. While the demo starts (a download may take
+    // long) the end of this process is enough: each Envoy has a guard that notices it.
     let (stop, stopped) = mpsc::channel();
     let handler = ctrlc::set_handler(move || {
-        let _ = stop.send(());
+        if !WAITING.load(Ordering::SeqCst) || stop.send(()).is_err() {
+            std::process::exit(INTERRUPTED);
+        }
     });
     if let Err(error) = handler {
         return complain(&format!("cannot wait for Ctrl-C: {error}"));
@@ -26,7 +29,6 @@ fn main() -> ExitCode {
 
     let demo = match Demo::start(|note| eprintln!("{note}")) {
         Ok(demo) => demo,
-        Err(_) if stopped.try_recv().is_ok() => return ExitCode::SUCCESS,
         Err(error) => return complain(&error.to_string()),
     };
     if check_only {
@@ -38,6 +40,7 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         };
     }
+    WAITING.store(true, Ordering::SeqCst);
     println!("{}", welcome(&demo));
     loop {
         if stopped.recv_timeout(Duration::from_millis(500)).is_ok() {
@@ -67,3 +70,9 @@ fn complain(line: &str) -> ExitCode {
     eprintln!("demo: {line}");
     ExitCode::FAILURE
 }
+
+/// True once Ctrl-C is what ends the demo in good order.
+static WAITING: AtomicBool = AtomicBool::new(false);
+
+/// What shells report for a program that SIGINT ended.
+const INTERRUPTED: i32 = 130;

@@ -136,11 +136,6 @@ fn start_envoy(binary: &EnvoyBinary, file: &'static str) -> Result<Envoy, DemoEr
 /// One line for the person, all lines into a file.
 fn ended(file: &'static str, error: &EnvoyError) -> DemoError {
     let whole = error.to_string();
-    let why = whole
-        .lines()
-        .rfind(|line| line.contains("[critical]") || line.contains("[error]"))
-        .or_else(|| whole.lines().next())
-        .unwrap_or_default();
     let name = file.trim_start_matches("envoy/").trim_end_matches(".yaml");
     let log = workspace::target().join("demo").join(format!("{name}.log"));
     let saved = log
@@ -148,7 +143,25 @@ fn ended(file: &'static str, error: &EnvoyError) -> DemoError {
         .map_or(Ok(()), fs::create_dir_all)
         .and_then(|()| fs::write(&log, &whole))
         .is_ok();
-    DemoError::Envoy(file, why.to_owned(), saved.then_some(log))
+    DemoError::Envoy(file, in_one_line(error, &whole), saved.then_some(log))
+}
+
+/// What Envoy complained about last, if it did; else the error's own first sentence.
+fn in_one_line(error: &EnvoyError, whole: &str) -> String {
+    let sentence = match error {
+        EnvoyError::Died(status, _) => format!("Envoy ended ({status})"),
+        _ => whole.lines().next().unwrap_or_default().to_owned(),
+    };
+    // `[time][thread][critical][main] [source/server/server.cc:437] what happened`
+    let complaint = whole
+        .lines()
+        .rfind(|line| line.contains("[critical]"))
+        .and_then(|line| line.split_once(".cc:")?.1.split_once("] "))
+        .map(|(_, what)| what.split(" initializing config").next().unwrap_or(what));
+    match complaint {
+        Some(what) => format!("{sentence}: {what}"),
+        None => sentence,
+    }
 }
 
 fn serve(port: u16, handler: impl Handler) -> Result<Server, DemoError> {
@@ -181,9 +194,9 @@ impl fmt::Display for DemoError {
             Self::Port(port, error) => write!(f, "cannot listen on port {port}: {error}"),
             Self::Configuration(file, error) => write!(f, "{file}: {error}"),
             Self::Envoy(file, why, log) => {
-                write!(f, "the Envoy of {file} ended: {why}")?;
+                write!(f, "{file}: {why}")?;
                 match log {
-                    Some(log) => write!(f, " (more in {})", log.display()),
+                    Some(log) => write!(f, " (its log: {})", log.display()),
                     None => Ok(()),
                 }
             }
