@@ -1,1 +1,58 @@
-//! stub
+//! A proxy-wasm HTTP filter for Envoy: it finds the session token of a request, verifies it against
+//! a cached key set, moves it into `Authorization: Bearer`, strips its cookie, and only then lets
+//! Envoy route the request.
+//!
+//! Everything but [`host`] is a pure core: no clock, no network, no randomness; inputs are
+//! arguments, outputs are values. Modules stand here in the order in which a request meets them,
+//! after those that all of them use; a module imports only what is below it in its own docs.
+//!
+//! | question | module |
+//! | --- | --- |
+//! | What happens to a request, step by step? | [`filter`] |
+//! | Where are paths, hosts and methods compared with rules? | [`path`], [`matcher`] |
+//! | Where are cookies found and taken out? | [`cookie`], [`forward`] |
+//! | Which of several tokens counts? | [`credential`] |
+//! | Where is a token verified? | [`jwt::token`], [`jwt::signature`] |
+//! | Where do keys come from, and for how long are they good? | [`jwks`] |
+//! | What must a token claim? | [`provider`] |
+//! | What do backends see? | [`forward`], [`claim_headers`] |
+//! | Where does a reason become an answer? | [`denial`] |
+//! | Where is the configuration checked? | [`config`] |
+
+// What everything else speaks of.
+pub mod bytes;
+pub mod json;
+pub mod reason;
+pub mod request;
+pub mod time;
+
+// A request, as it is met.
+pub mod cookie;
+pub mod extractor;
+pub mod matcher;
+pub mod origin;
+pub mod path;
+pub mod sanitizer;
+
+// Tokens and keys.
+pub mod claim_headers;
+pub mod jwks;
+pub mod jwt;
+
+// Whose sessions, and what an operator wants of them.
+pub mod config;
+pub mod policy;
+pub mod provider;
+
+// A decision, and what follows from it.
+pub mod credential;
+pub mod denial;
+pub mod edits;
+pub mod filter;
+pub mod forward;
+pub mod stats;
+pub mod token_cache;
+pub mod verified_token;
+
+#[cfg(target_arch = "wasm32")]
+mod host;

@@ -1,0 +1,228 @@
+//! From the configuration as written to a [`Policy`]: what fields may hold, and how they fit
+//! together.
+//!
+//! Nothing here stops at the first error. A part in which one was found becomes `None`; the others
+//! are looked at all the same.
+
+use std::time::Duration;
+
+use super::error::Place;
+use super::raw;
+use super::reader::{At, Field};
+use super::units::{self, InvalidDuration};
+use crate::origin::Origin;
+use crate::path::PathPolicy;
+use crate::policy::{CacheLimits, Policy, ResponsePolicy, Rule};
+use crate::provider::ProviderId;
+use crate::request::HeaderName;
+use crate::sanitizer::Sanitizer;
+
+mod claim_headers;
+mod keys;
+mod provider;
+mod rule;
+
+/// The policy, or nothing if an error was found in it.
+pub(super) fn compile(raw: raw::Root<'_>) -> Option<Policy> {
+    let raw::Root {
+        providers,
+        rules,
+        default,
+        responses,
+        paths,
+        insecure_public_by_default,
+        insecure_keep_override_headers,
+        cache,
+        telemetry,
+    } = raw;
+
+    let providers = providers.map(|At { place, value }| {
+        if value.len() > ProviderId::MAX_PROVIDERS {
+            let (count, most) = (value.len(), ProviderId::MAX_PROVIDERS);
+            place.error(format!("{count} providers are too many: at most {most} are possible"));
+        }
+        value
+    });
+    let names = rule::ProviderNames::new(providers.as_deref());
+    let providers = providers.and_then(provider::compile);
+
+    let path_policy = paths.read_or(PathPolicy::default(), path_policy);
+    let public = warn_if_set(
+        &insecure_public_by_default,
+        "a configuration that protects no path would be accepted",
+    );
+    let rules = rule::compile(rules, default, &names, path_policy.unwrap_or_default(), public);
+
+    let keep_override_headers = warn_if_set(
+        &insecure_keep_override_headers,
+        "backends that heed x-original-url, x-http-method-override and their like may see another \
+         path or method than the rules did",
+    );
+    let responses = responses.read_or(ResponsePolicy::default(), response_policy);
+    let cache = cache.read_or(DEFAULT_CACHE, cache_limits);
+    let log_denials =
+        telemetry.read_or(true, |raw::Telemetry { log_denials }| log_denials.value_or(true));
+
+    let (providers, (rules, default)) = (providers?, rules?);
+    let claim_headers = providers.iter().flat_map(|provider| &*provider.claim_headers);
+    let mut unwanted: Vec<_> = claim_headers.map(|header| header.name.clone()).collect();
+    if !keep_override_headers? {
+        unwanted.extend(override_headers(&rules));
+    }
+    let looks_at_path = rules.iter().any(|rule| rule.matches.looks_at_path());
+    Some(Policy {
+        providers,
+        rules,
+        default,
+        sanitizer: Sanitizer::new(unwanted),
+        paths: if looks_at_path { Some(path_policy?) } else { None },
+        responses: responses?,
+        cache: cache?,
+        log_denials: log_denials?,
+    })
+}
+
+fn path_policy(raw: raw::Paths<'_>) -> Option<PathPolicy> {
+    let raw::Paths { insecure_allow } = raw;
+    let mut policy = PathPolicy::default();
+    for form in insecure_allow.given().map(|forms| forms.value).unwrap_or_default() {
+        if let Some(parsed) = form.parse(r#"must be one of "//", ";", "%2f", "%5c", "\\""#) {
+            policy.allow(parsed);
+            form.place.warning(format!(
+                "paths with {:?} are decided, though backends may read them in another way",
+                form.value
+            ));
+        }
+    }
+    Some(policy)
+}
+
+fn response_policy(raw: raw::Responses<'_>) -> Option<ResponsePolicy> {
+    let raw::Responses { realm, cors_origins } = raw;
+    let realm = realm.read_or(None, |realm| {
+        // It stands in quotes in `WWW-Authenticate` (RFC 9110, section 11.5).
+        let plain = |byte: u8| (0x20..0x7f).contains(&byte) && !b"\"\\".contains(&byte);
+        if realm.value.len() > MAX_REALM_BYTES || !realm.value.bytes().all(plain) {
+            realm.refuse(&format!(
+                "must be at most {MAX_REALM_BYTES} characters of printable ASCII without \" and \\"
+            ));
+            return None;
+        }
+        Some(Some(realm.value.into()))
+    });
+    let cors_origins = cors_origins.read_or(Vec::new(), |origins| {
+        all(origins.value.iter().map(|origin| {
+            origin.parse::<Origin>(
+                "must be an origin: scheme://host[:port], without path, query and user info",
+            )
+        }))
+    });
+    Some(ResponsePolicy { realm: realm?, cors_origins: cors_origins? })
+}
+
+fn cache_limits(raw: raw::Cache<'_>) -> Option<CacheLimits> {
+    let raw::Cache { entries, bytes } = raw;
+    let entries = entries.read_or(DEFAULT_CACHE.entries, |At { place, value }| {
+        let entries = usize::try_from(value).ok().filter(|entries| *entries <= MAX_CACHE_ENTRIES);
+        if entries.is_none() {
+            place.error(format!("{value} must be at most {MAX_CACHE_ENTRIES}; 0 is off"));
+        }
+        entries
+    });
+    let bytes = bytes.read_or(DEFAULT_CACHE.bytes, |text| {
+        let Ok(bytes) = units::parse_size(text.value) else {
+            text.refuse("must be a size such as 64KiB or 16MiB");
+            return None;
+        };
+        let bytes = usize::try_from(bytes).ok();
+        let bytes = bytes.filter(|bytes| (MIN_CACHE_BYTES..=MAX_CACHE_BYTES).contains(bytes));
+        if bytes.is_none() {
+            text.refuse("must be between 64KiB and 512MiB; entries: 0 turns the cache off");
+        }
+        bytes
+    });
+    Some(CacheLimits { entries: entries?, bytes: bytes? })
+}
+
+/// Headers by which some backends let a client name another path or method than the request's.
+fn override_headers(rules: &[Rule]) -> impl Iterator<Item = HeaderName> {
+    let looks_at_path = rules.iter().any(|rule| rule.matches.looks_at_path());
+    let looks_at_method = rules.iter().any(|rule| rule.matches.looks_at_method());
+    let of_path = PATH_OVERRIDES.iter().filter(move |_| looks_at_path);
+    let of_method = METHOD_OVERRIDES.iter().filter(move |_| looks_at_method);
+    of_path.chain(of_method).filter_map(|name| name.parse().ok())
+}
+
+/// A flag that makes something insecure: false if absent, a warning if true.
+fn warn_if_set(flag: &Field<At<'_, bool>>, what_follows: &str) -> Option<bool> {
+    if let Field::Given(At { place, value: true }) = flag {
+        place.warning(what_follows);
+    }
+    flag.value_or(false)
+}
+
+/// A duration within bounds.
+fn duration(
+    field: Field<raw::Text<'_>>,
+    default: Duration,
+    least: Duration,
+    most: Duration,
+) -> Option<Duration> {
+    field.read_or(default, |text| {
+        let duration = match units::parse_duration(text.value) {
+            Ok(duration) => duration,
+            Err(InvalidDuration::Form) => {
+                text.refuse("must be a duration such as 500ms, 10s or 1h30m");
+                return None;
+            }
+            Err(InvalidDuration::TooLong) => units::MAX_DURATION.saturating_mul(2),
+        };
+        if duration < least {
+            text.refuse(&format!("must be at least {}", units::duration_text(least)));
+            return None;
+        }
+        if duration > most {
+            text.refuse(&format!("must be at most {}", units::duration_text(most)));
+            return None;
+        }
+        Some(duration)
+    })
+}
+
+/// All of `items`, each looked at, or nothing if one is missing.
+fn all<T>(items: impl Iterator<Item = Option<T>>) -> Option<Vec<T>> {
+    let items: Vec<Option<T>> = items.collect();
+    items.into_iter().collect()
+}
+
+/// `name` stands for something of which there must be one only; finds an error if it is taken.
+fn refuse_repeated<'n, T: PartialEq>(seen: &mut Vec<(T, Place<'n>)>, name: T, place: &Place<'n>) {
+    match seen.iter().find(|(other, _)| *other == name) {
+        Some((_, first)) => place.error(format!("is the same as {}", first.path())),
+        None => seen.push((name, place.clone())),
+    }
+}
+
+const DEFAULT_CACHE: CacheLimits = CacheLimits { entries: 10_000, bytes: 16 << 20 };
+
+/// More entries than this take longer to look through than a signature to check.
+const MAX_CACHE_ENTRIES: usize = 1_000_000;
+
+/// Less holds no useful number of tokens.
+const MIN_CACHE_BYTES: usize = 64 << 10;
+
+/// Half of what V8 gives a virtual machine, which a worker shares among plugins.
+const MAX_CACHE_BYTES: usize = 512 << 20;
+
+/// It stands in every challenge, and a line of headers should stay readable.
+const MAX_REALM_BYTES: usize = 128;
+
+/// Symfony and IIS take the path from these.
+const PATH_OVERRIDES: [&str; 2] = ["x-original-url", "x-rewrite-url"];
+
+/// Rails, Express and many others take the method from these.
+const METHOD_OVERRIDES: [&str; 3] =
+    ["x-http-method-override", "x-http-method", "x-method-override"];
+
+#[cfg(test)]
+mod tests;

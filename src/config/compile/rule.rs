@@ -1,0 +1,325 @@
+//! Rules: what they match, what they inherit from `default`, and whether they leave anything
+//! protected.
+
+use std::rc::Rc;
+
+use super::{all, warn_if_set};
+use crate::config::error::Place;
+use crate::config::raw::{self, PathShape};
+use crate::config::reader::{At, Field, nearest};
+use crate::matcher::{HostPattern, InvalidPath, Method, PathPattern, RuleMatch, Width};
+use crate::path::{NormalPath, PathPolicy};
+use crate::policy::{Access, Forward, Rule};
+use crate::provider::ProviderId;
+
+/// All rules in order, and the default.
+///
+/// `insecure_public` allows a configuration that protects no path; nothing: it can't be told.
+pub(super) fn compile(
+    rules: Field<At<'_, Vec<Option<raw::Rule<'_>>>>>,
+    default: Field<raw::Decision<'_>>,
+    names: &ProviderNames,
+    paths: PathPolicy,
+    insecure_public: Option<bool>,
+) -> Option<(Vec<Rule>, Rule)> {
+    let default_access = match &default {
+        Field::Given(raw) => raw.access.as_given().map(|access| access.place.clone()),
+        Field::Absent | Field::Bad => None,
+    };
+    let built_in = Decision {
+        access: Access::default(),
+        forward: Forward::default(),
+        providers: names.all(),
+        insecure_forward_foreign: false,
+    };
+    let default = default
+        .read_or(Some(built_in.clone()), |raw| Some(compile_decision(raw, &built_in, names)))
+        .flatten();
+    // While an error in `default` is mended, rules are looked at as if it had not been set.
+    let inherited = default.clone().unwrap_or(built_in);
+    let rules = rules.read_or(Vec::new(), |rules| {
+        all(rules.value.into_iter().map(|raw| compile_rule(raw?, &inherited, names, paths)))
+    });
+    let (rules, default) = (rules?, default?);
+
+    warn_of_covered_rules(&rules);
+    check_that_something_is_protected(&rules, default.access, default_access, insecure_public?);
+    let rules = rules.into_iter().map(|compiled| compiled.rule).collect();
+    Some((rules, default.into_rule("default".into(), RuleMatch::everything())))
+}
+
+/// The names by which rules refer to providers.
+pub(super) struct ProviderNames(Option<Vec<Option<Box<str>>>>);
+
+impl ProviderNames {
+    /// Nothing stands for a list that could not be read: then every name passes.
+    pub(super) fn new(providers: Option<&[raw::Provider<'_>]>) -> Self {
+        let name =
+            |provider: &raw::Provider<'_>| provider.name.as_ref().map(|name| name.value.into());
+        Self(providers.map(|providers| providers.iter().map(name).collect()))
+    }
+
+    fn all(&self) -> Vec<ProviderId> {
+        let count = self.0.as_ref().map_or(0, Vec::len);
+        (0..count).filter_map(ProviderId::new).collect()
+    }
+
+    fn find(&self, name: &raw::Text<'_>) -> Option<ProviderId> {
+        let names = self.0.as_ref()?;
+        let place = names.iter().position(|other| other.as_deref() == Some(name.value));
+        if place.is_none() {
+            let known = || names.iter().flatten().map(|name| &**name);
+            name.refuse(&match nearest(name.value, known()) {
+                Some(near) => format!("is no provider; did you mean \"{near}\"?"),
+                None => {
+                    format!("is no provider; there are {}", known().collect::<Vec<_>>().join(", "))
+                }
+            });
+        }
+        place.and_then(ProviderId::new)
+    }
+}
+
+/// What a rule does with what it matches.
+#[derive(Clone)]
+struct Decision {
+    access: Access,
+    forward: Forward,
+    providers: Vec<ProviderId>,
+    insecure_forward_foreign: bool,
+}
+
+impl Decision {
+    fn into_rule(self, name: Rc<str>, matches: RuleMatch) -> Rule {
+        let Self { access, forward, providers, insecure_forward_foreign } = self;
+        Rule { name, matches, access, forward, providers, insecure_forward_foreign }
+    }
+}
+
+/// What `raw` says, and for the rest what `inherited` does.
+fn compile_decision(
+    raw: raw::Decision<'_>,
+    inherited: &Decision,
+    names: &ProviderNames,
+) -> Option<Decision> {
+    let raw::Decision { access, forward, providers, insecure_forward_foreign } = raw;
+    warn_if_set(
+        &insecure_forward_foreign,
+        "bearers that nobody verified reach backends where no credential is needed",
+    );
+    let providers = providers.read_or(inherited.providers.clone(), |listed| {
+        let mut found = Vec::new();
+        for name in &listed.value {
+            let provider = names.find(name);
+            if provider.is_some_and(|provider| found.contains(&Some(provider))) {
+                name.refuse("is listed twice");
+            }
+            found.push(provider);
+        }
+        if found.is_empty() { Some(names.all()) } else { all(found.into_iter()) }
+    });
+    Some(Decision {
+        access: access.value_or(inherited.access)?,
+        forward: forward.value_or(inherited.forward)?,
+        providers: providers?,
+        insecure_forward_foreign: insecure_forward_foreign
+            .value_or(inherited.insecure_forward_foreign)?,
+    })
+}
+
+/// A rule, and what the checks of all rules together need.
+struct CompiledRule<'a> {
+    place: Place<'a>,
+    rule: Rule,
+    /// What it matches in the spelling of its patterns alone.
+    plain: RuleMatch,
+}
+
+fn compile_rule<'a>(
+    raw: raw::Rule<'a>,
+    inherited: &Decision,
+    names: &ProviderNames,
+    paths: PathPolicy,
+) -> Option<CompiledRule<'a>> {
+    let raw::Rule { place, name, matches, decision } = raw;
+    let name = name.read_or(place.path().into(), |name| {
+        let well_formed = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
+        if !(1..=64).contains(&name.value.len()) || !name.value.bytes().all(well_formed) {
+            name.refuse("must be 1 to 64 letters, digits, _, . and -");
+            return None;
+        }
+        Some(Rc::from(name.value))
+    });
+    let access_is_clear = !matches!(decision.access, Field::Bad);
+    let access = decision.access.value_or(inherited.access).unwrap_or_default();
+    let decision = compile_decision(decision, inherited, names);
+    let everything = (RuleMatch::everything(), RuleMatch::everything());
+    let matches = matches
+        .read_or(everything, |raw| compile_match(raw, access_is_clear.then_some(access), paths));
+    let (matches, plain) = matches?;
+    Some(CompiledRule { place, rule: decision?.into_rule(name?, matches), plain })
+}
+
+/// What a rule matches, and what it matches in the spelling of its patterns alone.
+fn compile_match(
+    raw: raw::Match<'_>,
+    access: Option<Access>,
+    paths: PathPolicy,
+) -> Option<(RuleMatch, RuleMatch)> {
+    let raw::Match { hosts, methods, path } = raw;
+    let hosts = hosts.read_or(Vec::new(), |hosts| {
+        let host = |text: &raw::Text<'_>| {
+            text.parse::<HostPattern>(
+                "must be a DNS name, an address, or *. and a DNS name; without a port",
+            )
+        };
+        all(hosts.value.iter().map(host))
+    });
+    let methods = methods.read_or(Vec::new(), |methods| {
+        let method = |text: &raw::Text<'_>| {
+            text.parse::<Method>("must be a method in upper case, such as GET")
+        };
+        all(methods.value.iter().map(method))
+    });
+    let width = if access.unwrap_or_default().opens() { Width::Narrow } else { Width::Wide };
+    let path = path.read_or(None, |raw| compile_path(raw, access, width, paths).map(Some));
+
+    let (hosts, methods, path) = (hosts?, methods?, path?);
+    let (path, plain_path) = path.unzip();
+    let plain = RuleMatch::new(hosts.clone(), methods.clone(), Width::Narrow, plain_path);
+    Some((RuleMatch::new(hosts, methods, width, path), plain))
+}
+
+fn compile_path(
+    raw: raw::Path<'_>,
+    access: Option<Access>,
+    width: Width,
+    paths: PathPolicy,
+) -> Option<(PathPattern, PathPattern)> {
+    let raw::Path { shape, text, strict } = raw;
+    let width = strict
+        .read_or(width, |strict| Some(if strict.value { Width::Narrow } else { Width::Wide }));
+    if let (PathShape::Suffix, Some(access)) = (shape, access)
+        && !access.opens()
+    {
+        text.error(
+            "suffix is for public and optional rules only: a rule that restricts would be dodged \
+             by another ending",
+        );
+    }
+    let pattern = |width| match shape {
+        PathShape::Exact => PathPattern::exact(text.value, width),
+        PathShape::Prefix => PathPattern::prefix(text.value, width),
+        PathShape::Suffix => PathPattern::suffix(text.value, width),
+        PathShape::Template => PathPattern::template(text.value, width),
+    };
+    match (pattern(width.unwrap_or(Width::Wide)), pattern(Width::Narrow)) {
+        (Ok(matched), Ok(plain)) => {
+            warn_of_odd_path(shape, &text, paths);
+            width.map(|_| (matched, plain))
+        }
+        (Err(error), _) | (_, Err(error)) => {
+            text.refuse(match error {
+                InvalidPath::NoLeadingSlash => "must start with \"/\"",
+                InvalidPath::Empty => "must not be empty",
+                InvalidPath::Escape => "has a % without two hexadecimal digits after it",
+                InvalidPath::Query => "must have no query and no fragment: they are not compared",
+                InvalidPath::Placeholder => "must have { and } only around a whole segment's name",
+            });
+            None
+        }
+    }
+}
+
+/// What would be read in another way than it is meant.
+fn warn_of_odd_path(shape: PathShape, text: &raw::Text<'_>, paths: PathPolicy) {
+    let wildcards: &[char] = match shape {
+        PathShape::Exact | PathShape::Prefix | PathShape::Suffix => &['*', '{'],
+        PathShape::Template => &['*'],
+    };
+    if let Some(found) = text.value.chars().find(|char| wildcards.contains(char)) {
+        text.place.warning(format!(
+            "{:?} is compared as it is: \"{found}\" stands for nothing else here",
+            text.value
+        ));
+    }
+    let example = match shape {
+        PathShape::Suffix => format!("/a{}", text.value),
+        PathShape::Exact | PathShape::Prefix | PathShape::Template => text.value.to_owned(),
+    };
+    let ambiguous =
+        NormalPath::from_pattern(&example).is_some_and(|path| paths.read(&path.narrow).is_err());
+    if ambiguous {
+        text.place.warning(format!(
+            "{:?} never matches: such paths are ambiguous and refused with 400",
+            text.value
+        ));
+    }
+}
+
+fn warn_of_covered_rules(rules: &[CompiledRule<'_>]) {
+    for (index, later) in rules.iter().enumerate() {
+        let earlier = || rules.iter().take(index);
+        let covering = earlier().find(|rule| rule.rule.matches.covers(&later.rule.matches));
+        let hiding = || earlier().find(|rule| rule.rule.matches.covers(&later.plain));
+        if let Some(covering) = covering {
+            let earlier = covering.place.path();
+            later.place.warning(format!("never decides: {earlier} matches all that it matches"));
+        } else if let Some(hiding) = hiding() {
+            later.place.warning(format!(
+                "decides odd spellings only (other case, a trailing slash): {} matches the usual \
+                 one",
+                hiding.place.path()
+            ));
+        }
+    }
+}
+
+/// A rule for every path that is public, or such a default, needs a rule before it that asks for
+/// something; else `insecure_public`.
+fn check_that_something_is_protected(
+    rules: &[CompiledRule<'_>],
+    default: Access,
+    default_place: Option<Place<'_>>,
+    insecure_public: bool,
+) {
+    let public = |compiled: &&CompiledRule<'_>| match compiled.rule.access {
+        Access::Public => true,
+        Access::Required | Access::Optional | Access::Denied => false,
+    };
+    let protects = |index: usize, compiled: &CompiledRule<'_>| match compiled.rule.access {
+        Access::Required | Access::Denied => {
+            let mut earlier = rules.iter().take(index).filter(public);
+            !earlier.any(|rule| rule.rule.matches.covers(&compiled.plain))
+        }
+        Access::Optional | Access::Public => false,
+    };
+    let every_path = PathPattern::prefix("/", Width::Narrow).ok();
+    let every_path = RuleMatch::new(Vec::new(), Vec::new(), Width::Narrow, every_path);
+
+    let mut is_protected = false;
+    let mut open_place = None;
+    for (index, compiled) in rules.iter().enumerate() {
+        if public(&compiled) && compiled.rule.matches.covers(&every_path) {
+            open_place = Some(compiled.place.clone());
+            break;
+        }
+        is_protected |= protects(index, compiled);
+    }
+    let open_place = match (open_place, default) {
+        (Some(place), _) => place,
+        (None, Access::Public) => match default_place {
+            Some(place) => place,
+            None => return,
+        },
+        (None, Access::Required | Access::Optional | Access::Denied) => return,
+    };
+    if is_protected {
+        open_place.warning("every path is public that no rule before this one decides");
+    } else if !insecure_public {
+        open_place.error(
+            "public for every path leaves no path protected: restrict it by match, or set \
+             insecure_public_by_default: true",
+        );
+    }
+}

@@ -1,0 +1,236 @@
+//! Cookies of requests: finding values by name, and taking pairs out without touching any other
+//! byte (RFC 6265, section 4.2.1).
+//!
+//! Every `cookie` line counts: HTTP/1 may carry several. White space around a name and a value is
+//! not part of them; names are case-sensitive, and `__Host-` is part of the name.
+//!
+//! Stripping: each line is split at `;`, our segments are dropped, the rest is joined with `;` as
+//! it is. If the first segment was dropped, leading spaces of the new first one go. A line of
+//! which only empty segments are left is removed.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::str::FromStr;
+
+use crate::bytes;
+use crate::path::hex_byte;
+use crate::request::is_token_byte;
+
+/// One `name=value` of a `cookie` line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cookie<'h> {
+    /// What stands before the first `=`, trimmed; all of it if there is none.
+    pub name: &'h [u8],
+    /// What stands after it, trimmed; empty if there is no `=`.
+    pub value: &'h [u8],
+}
+
+impl<'h> Cookie<'h> {
+    fn read(segment: &'h [u8]) -> Self {
+        let (name, value) = match memchr::memchr(b'=', segment) {
+            Some(at) => (segment.get(..at), segment.get(at.saturating_add(1)..)),
+            None => (Some(segment), None),
+        };
+        let part = |text: Option<&'h [u8]>| bytes::trim(text.unwrap_or_default());
+        Self { name: part(name), value: part(value) }
+    }
+
+    /// The token that the value stands for: without quotes, percent-decoded. A broken escape stays
+    /// as it is; no token has one.
+    pub fn bare_value(&self) -> Cow<'h, [u8]> {
+        let value = match self.value {
+            [b'"', inner @ .., b'"'] => inner,
+            value => value,
+        };
+        if !value.contains(&b'%') {
+            return Cow::Borrowed(value);
+        }
+        let mut decoded = Vec::with_capacity(value.len());
+        let mut rest = value;
+        while let [byte, tail @ ..] = rest {
+            rest = tail;
+            let mut next = *byte;
+            if let (b'%', [high, low, tail @ ..]) = (*byte, tail)
+                && let Some(byte) = hex_byte(*high, *low)
+            {
+                next = byte;
+                rest = tail;
+            }
+            decoded.push(next);
+        }
+        Cow::Owned(decoded)
+    }
+}
+
+/// One `cookie` line, split once, to find and to strip.
+#[derive(Clone, Debug)]
+pub struct CookieLine<'h> {
+    text: &'h [u8],
+    segments: Vec<&'h [u8]>,
+}
+
+impl<'h> CookieLine<'h> {
+    /// Splits a line at its `;`s.
+    pub fn new(line: &'h [u8]) -> Self {
+        let mut segments = Vec::new();
+        let mut start = 0_usize;
+        for end in memchr::memchr_iter(b';', line).chain([line.len()]) {
+            segments.push(line.get(start..end).unwrap_or_default());
+            start = end.saturating_add(1);
+        }
+        Self { text: line, segments }
+    }
+
+    /// The whole line.
+    pub fn text(&self) -> &'h [u8] {
+        self.text
+    }
+
+    /// Its cookies, in order.
+    pub fn cookies(&self) -> impl Iterator<Item = Cookie<'h>> + '_ {
+        self.segments.iter().map(|segment| Cookie::read(segment))
+    }
+
+    /// The line without the cookies that `drops` names.
+    pub fn strip(&self, mut drops: impl FnMut(Cookie<'h>) -> bool) -> StrippedLine<'h> {
+        let mut kept = Vec::with_capacity(self.segments.len());
+        let mut first_dropped = false;
+        for (index, segment) in self.segments.iter().copied().enumerate() {
+            if drops(Cookie::read(segment)) {
+                first_dropped |= index == 0;
+            } else {
+                kept.push(segment);
+            }
+        }
+        if kept.len() == self.segments.len() {
+            return StrippedLine::Unchanged;
+        }
+        if kept.iter().all(|segment| bytes::trim(segment).is_empty()) {
+            return StrippedLine::Gone;
+        }
+        if first_dropped && let Some(first) = kept.first_mut() {
+            *first = bytes::without_leading_spaces(first);
+        }
+        StrippedLine::Rest(match kept.as_slice() {
+            [only] => Cow::Borrowed(only),
+            several => Cow::Owned(several.join(&b';')),
+        })
+    }
+}
+
+/// What becomes of one `cookie` line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StrippedLine<'h> {
+    /// No segment went.
+    Unchanged,
+    /// These bytes are left.
+    Rest(Cow<'h, [u8]>),
+    /// Nothing is left.
+    Gone,
+}
+
+/// The name of a cookie (RFC 6265, section 4.1.1: a token).
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct CookieName(Box<str>);
+
+impl CookieName {
+    /// The name's bytes.
+    pub fn as_bytes(&self) -> &[u8] {
+        self.0.as_bytes()
+    }
+}
+
+impl FromStr for CookieName {
+    type Err = InvalidCookieName;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text.is_empty() || !text.bytes().all(is_token_byte) {
+            return Err(InvalidCookieName);
+        }
+        Ok(Self(text.into()))
+    }
+}
+
+impl fmt::Display for CookieName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// The text is no token of RFC 9110, section 5.6.2.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InvalidCookieName;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn strip_session(line: &[u8]) -> StrippedLine<'_> {
+        CookieLine::new(line).strip(|cookie| cookie.name == b"session")
+    }
+
+    #[test]
+    fn stripping_leaves_every_other_byte() {
+        let rest = |text: &'static [u8]| StrippedLine::Rest(Cow::Borrowed(text));
+        for (line, expected) in [
+            (b"a=b; c=d".as_slice(), StrippedLine::Unchanged),
+            (b"", StrippedLine::Unchanged),
+            (b"session=x", StrippedLine::Gone),
+            (b"session", StrippedLine::Gone),
+            (b"session=", StrippedLine::Gone),
+            (b"session=x; session=y", StrippedLine::Gone),
+            (b"session=x;", StrippedLine::Gone),
+            (b" ; session=x; ;", StrippedLine::Gone),
+            (b"session=x; a=b", rest(b"a=b")),
+            (b"session=x;   a=b; c", rest(b"a=b; c")),
+            (b"a=b; session=x", rest(b"a=b")),
+            (b"a=b; session=x; c=d", rest(b"a=b; c=d")),
+            (b"a=b;session=x;c=d", rest(b"a=b;c=d")),
+            (b"a=b;  session = x ;  c=d ", rest(b"a=b;  c=d ")),
+            (b" a=b; session=x", rest(b" a=b")),
+            (b"\xff\xfe=\xff; session=x; a=\"b; c\"", rest(b"\xff\xfe=\xff; a=\"b; c\"")),
+            (b"sessionX=a; session=x; Session=b; __Host-session=c", {
+                rest(b"sessionX=a; Session=b; __Host-session=c")
+            }),
+            (b"a=b;; session=x", rest(b"a=b;")),
+        ] {
+            assert_eq!(strip_session(line), expected, "{}", line.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn names_and_values_are_trimmed() {
+        let cookies: Vec<_> = CookieLine::new(b"a=b;\tc = d=e ; f;=g;").cookies().collect();
+        let expected: [(&[u8], &[u8]); 5] =
+            [(b"a", b"b"), (b"c", b"d=e"), (b"f", b""), (b"", b"g"), (b"", b"")];
+        assert_eq!(cookies, expected.map(|(name, value)| Cookie { name, value }));
+    }
+
+    #[test]
+    fn bare_values_have_no_quotes_and_no_escapes() {
+        for (value, bare) in [
+            (b"a.b.c".as_slice(), b"a.b.c".as_slice()),
+            (b"\"a.b.c\"", b"a.b.c"),
+            (b"a%2Eb%2ec", b"a.b.c"),
+            (b"\"a%2eb\"", b"a.b"),
+            (b"%22a%22", b"\"a\""),
+            (b"%252e", b"%2e"),
+            (b"a%", b"a%"),
+            (b"a%2", b"a%2"),
+            (b"%zz%41", b"%zzA"),
+            (b"\"", b"\""),
+            (b"\"\"", b""),
+            (b"", b""),
+        ] {
+            assert_eq!(Cookie { name: b"a", value }.bare_value(), bare, "{}", value.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn cookie_names_are_tokens() {
+        assert!("__Host-session".parse::<CookieName>().is_ok());
+        for bad in ["", "a b", "a=b", "a;b", "a,b", "\u{e4}", "a\n"] {
+            assert_eq!(bad.parse::<CookieName>(), Err(InvalidCookieName), "{bad:?}");
+        }
+    }
+}

@@ -1,0 +1,410 @@
+//! Which of the tokens that a request presents is its credential.
+//!
+//! A token *belongs to* the first provider of the rule whose source holds it and whose issuers
+//! contain its unproven `iss`. For each provider of the rule, in order, for each of its sources:
+//! 1. Several credentials in one header refuse the request, whatever else there is.
+//! 2. Several cookies of one name with different values are duplicates, whatever is in them.
+//! 3. A token that belongs to this provider is the credential; it is never skipped, good or bad.
+//! 4. A token that belongs to nobody refuses the request if it stands in a cookie of ours; in a
+//!    header it is foreign and skipped.
+//!
+//! If nothing is found, the answer is the reason why the first foreign header does not belong, and
+//! `missing` only if no source held anything.
+
+use std::borrow::Cow;
+use std::rc::Rc;
+
+use crate::cookie::{Cookie, CookieLine, CookieName};
+use crate::extractor::{HeaderContent, Source};
+use crate::jwt::token::UnverifiedToken;
+use crate::policy::Rule;
+use crate::provider::{DuplicateCookies, OnConflict, Provider, ProviderId, ProviderSet};
+use crate::reason::Reason;
+use crate::request::RequestHead;
+use crate::verified_token::VerifiedToken;
+
+/// Where a rule's providers look, prepared at load.
+#[derive(Debug)]
+pub struct SourcePlan {
+    sources: Vec<PlannedSource>,
+    /// Each provider's sources, in the order in which they are looked at.
+    order: Vec<(ProviderId, usize)>,
+    /// Cookies that hold no token but must not reach a backend.
+    stripped: Vec<CookieName>,
+}
+
+#[derive(Debug)]
+struct PlannedSource {
+    source: Source,
+    /// The providers that look here.
+    holders: ProviderSet,
+    duplicates: DuplicateCookies,
+}
+
+impl SourcePlan {
+    /// The plan of one rule.
+    pub fn new(rule: &Rule, providers: &[Provider]) -> Self {
+        let mut plan = Self { sources: Vec::new(), order: Vec::new(), stripped: Vec::new() };
+        for &id in &rule.providers {
+            let Some(provider) = providers.get(id.index()) else { continue };
+            plan.stripped.extend(provider.stripped_cookies.iter().cloned());
+            for source in &provider.sources {
+                plan.add(id, source, provider.duplicate_cookies);
+            }
+        }
+        plan
+    }
+
+    fn add(&mut self, provider: ProviderId, source: &Source, duplicates: DuplicateCookies) {
+        let known = self.sources.iter().position(|planned| planned.source == *source);
+        let place = known.unwrap_or(self.sources.len());
+        if known.is_none() {
+            let (source, holders) = (source.clone(), ProviderSet::default());
+            self.sources.push(PlannedSource { source, holders, duplicates });
+        }
+        if let Some(planned) = self.sources.get_mut(place) {
+            planned.holders.insert(provider);
+            // What restricts wins where providers differ.
+            if duplicates == DuplicateCookies::Reject {
+                planned.duplicates = duplicates;
+            }
+        }
+        self.order.push((provider, place));
+    }
+
+    /// Finds everything that the request presents.
+    pub fn find<'h>(&self, head: &RequestHead<'h>) -> Presented<'h> {
+        let mut found: Vec<_> = self.sources.iter().map(|_| Tokens::default()).collect();
+        let mut cookie_lines = Vec::new();
+        for &(name, value) in head.pairs() {
+            if name == b"cookie" {
+                let line = CookieLine::new(value);
+                for cookie in line.cookies() {
+                    self.find_cookie(cookie, &mut found);
+                }
+                cookie_lines.push(line);
+                continue;
+            }
+            for (planned, tokens) in self.sources.iter().zip(&mut found) {
+                if let Source::Header { name: own, scheme } = &planned.source
+                    && own.as_bytes() == name
+                {
+                    tokens.add_header(scheme.read(value));
+                }
+            }
+        }
+        Presented { found, cookie_lines }
+    }
+
+    fn find_cookie<'h>(&self, cookie: Cookie<'h>, found: &mut [Tokens<'h>]) {
+        for (planned, tokens) in self.sources.iter().zip(found) {
+            if let Source::Cookie(own) = &planned.source
+                && own.as_bytes() == cookie.name
+            {
+                tokens.add(cookie.bare_value());
+            }
+        }
+    }
+
+    /// The source headers of which the request holds something, with what they hold.
+    pub fn headers<'a, 'h>(
+        &'a self,
+        presented: &'a Presented<'h>,
+    ) -> impl Iterator<Item = (&'a [u8], &'a Tokens<'h>)> {
+        self.sources.iter().zip(&presented.found).filter_map(|(planned, tokens)| {
+            match &planned.source {
+                Source::Header { name, .. } if !tokens.is_empty() => Some((name.as_bytes(), tokens)),
+                Source::Header { .. } | Source::Cookie(_) => None,
+            }
+        })
+    }
+
+    /// Whether a cookie of this name holds tokens for a provider of this rule.
+    pub fn is_source_cookie(&self, name: &[u8]) -> bool {
+        self.sources.iter().any(|planned| match &planned.source {
+            Source::Cookie(own) => own.as_bytes() == name,
+            Source::Header { .. } => false,
+        })
+    }
+
+    /// Whether a header of this name holds tokens for a provider of this rule.
+    pub fn is_source_header(&self, name: &[u8]) -> bool {
+        self.sources.iter().any(|planned| match &planned.source {
+            Source::Header { name: own, .. } => own.as_bytes() == name,
+            Source::Cookie(_) => false,
+        })
+    }
+
+    /// Whether a cookie of this name must never reach a backend.
+    pub fn is_stripped_cookie(&self, name: &[u8]) -> bool {
+        self.stripped.iter().any(|own| own.as_bytes() == name)
+    }
+
+    /// The request's credential. `read` tells what a token is; it is asked as little as can be.
+    ///
+    /// # Errors
+    /// The reason why there is none.
+    pub fn choose<'p>(
+        &self,
+        presented: &'p Presented<'_>,
+        providers: &[Provider],
+        mut read: impl FnMut(&'p [u8]) -> Reading<'p>,
+    ) -> Result<Choice<'p>, NoCredential> {
+        if presented.found.iter().any(|tokens| tokens.several) {
+            return Err(NoCredential::Refused(Reason::MultipleCredentials));
+        }
+        let mut foreign = None;
+        for &(provider, place) in &self.order {
+            let (Some(planned), Some(tokens)) =
+                (self.sources.get(place), presented.found.get(place))
+            else {
+                continue;
+            };
+            let text = match tokens.distinct.as_slice() {
+                [] => continue,
+                [only] => &**only,
+                twins => {
+                    return self.choose_twins(planned, twins, presented, providers, read);
+                }
+            };
+            let reading = read(text);
+            match self.owner(planned, &reading) {
+                Some(owner) if owner == provider => {
+                    self.check_conflicts(text, owner, presented, providers, read)?;
+                    return Ok(Choice::One(Candidate { owner, reading }));
+                }
+                Some(_) => {}
+                None => match planned.source {
+                    Source::Cookie(_) => return Err(NoCredential::Refused(reading.unclaimed())),
+                    Source::Header { .. } => {
+                        foreign.get_or_insert(reading.unclaimed());
+                    }
+                },
+            }
+        }
+        Err(foreign.map_or(NoCredential::Absent, NoCredential::Foreign))
+    }
+
+    fn choose_twins<'p>(
+        &self,
+        planned: &PlannedSource,
+        twins: &'p [Cow<'_, [u8]>],
+        presented: &'p Presented<'_>,
+        providers: &[Provider],
+        mut read: impl FnMut(&'p [u8]) -> Reading<'p>,
+    ) -> Result<Choice<'p>, NoCredential> {
+        let refused = NoCredential::Refused(Reason::DuplicateCookie);
+        if planned.duplicates == DuplicateCookies::Reject || twins.len() > MAX_TWINS {
+            return Err(refused);
+        }
+        let mut candidates = Vec::with_capacity(twins.len());
+        let mut unclaimed = None;
+        for text in twins {
+            let reading = read(text);
+            match self.owner(planned, &reading) {
+                Some(owner) => candidates.push(Candidate { owner, reading }),
+                None => {
+                    unclaimed.get_or_insert(reading.unclaimed());
+                }
+            }
+        }
+        let Some(first) = candidates.first() else {
+            return Err(unclaimed.map_or(refused, NoCredential::Refused));
+        };
+        let owner = first.owner;
+        for text in self.others(presented, planned) {
+            if !twins.iter().any(|twin| **twin == *text) {
+                self.check_conflict(text, owner, presented, providers, &mut read)?;
+            }
+        }
+        Ok(Choice::Newest(candidates))
+    }
+
+    /// `on_conflict: reject`: another token that belongs to somebody, valid or not.
+    fn check_conflicts<'p>(
+        &self,
+        chosen: &[u8],
+        owner: ProviderId,
+        presented: &'p Presented<'_>,
+        providers: &[Provider],
+        mut read: impl FnMut(&'p [u8]) -> Reading<'p>,
+    ) -> Result<(), NoCredential> {
+        for tokens in &presented.found {
+            for text in tokens.distinct.iter().filter(|text| ***text != *chosen) {
+                self.check_conflict(text, owner, presented, providers, &mut read)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn check_conflict<'p>(
+        &self,
+        text: &'p [u8],
+        owner: ProviderId,
+        presented: &'p Presented<'_>,
+        providers: &[Provider],
+        read: &mut impl FnMut(&'p [u8]) -> Reading<'p>,
+    ) -> Result<(), NoCredential> {
+        let rejects = |id: ProviderId| {
+            providers.get(id.index()).is_some_and(|p| p.on_conflict == OnConflict::Reject)
+        };
+        if !self.order.iter().any(|(id, _)| rejects(*id)) {
+            return Ok(());
+        }
+        let reading = read(text);
+        let holding = self.sources.iter().zip(&presented.found).filter(|(_, tokens)| {
+            tokens.distinct.iter().any(|other| **other == *text)
+        });
+        for (planned, _) in holding {
+            if let Some(other) = self.owner(planned, &reading)
+                && (rejects(owner) || rejects(other))
+            {
+                return Err(NoCredential::Refused(Reason::ConflictingCredentials));
+            }
+        }
+        Ok(())
+    }
+
+    /// All tokens that stand elsewhere than in `planned`.
+    fn others<'p>(
+        &self,
+        presented: &'p Presented<'_>,
+        planned: &PlannedSource,
+    ) -> impl Iterator<Item = &'p [u8]> {
+        self.sources
+            .iter()
+            .zip(&presented.found)
+            .filter(|(other, _)| other.source != planned.source)
+            .flat_map(|(_, tokens)| tokens.distinct.iter().map(|text| &**text))
+    }
+
+    /// Whom a token belongs to that stands in `planned`.
+    fn owner(&self, planned: &PlannedSource, reading: &Reading<'_>) -> Option<ProviderId> {
+        let claimants = planned.holders.intersection(reading.claimants());
+        let mut owners = self.order.iter().map(|(id, _)| *id);
+        if claimants.is_empty() { None } else { owners.find(|id| claimants.contains(*id)) }
+    }
+}
+
+/// What a request presents at a rule's sources.
+#[derive(Debug)]
+pub struct Presented<'h> {
+    /// In the order of the plan's sources.
+    found: Vec<Tokens<'h>>,
+    cookie_lines: Vec<CookieLine<'h>>,
+}
+
+impl<'h> Presented<'h> {
+    /// The `cookie` lines, in order.
+    pub fn cookie_lines(&self) -> &[CookieLine<'h>] {
+        &self.cookie_lines
+    }
+}
+
+/// What stands at one source.
+#[derive(Debug, Default)]
+pub struct Tokens<'h> {
+    /// Bare and different from each other; at most one more than can be decided.
+    distinct: Vec<Cow<'h, [u8]>>,
+    /// A header with more than one credential.
+    several: bool,
+}
+
+impl<'h> Tokens<'h> {
+    /// Whether there is nothing.
+    pub fn is_empty(&self) -> bool {
+        self.distinct.is_empty() && !self.several
+    }
+
+    /// The token, if there is exactly one.
+    pub fn only(&self) -> Option<&[u8]> {
+        match (self.several, self.distinct.as_slice()) {
+            (false, [only]) => Some(only),
+            _ => None,
+        }
+    }
+
+    fn add_header(&mut self, content: HeaderContent<'h>) {
+        match content {
+            HeaderContent::OtherScheme => {}
+            // A second line of the same header.
+            HeaderContent::Token(_) if !self.distinct.is_empty() => self.several = true,
+            HeaderContent::Token(text) => self.distinct.push(Cow::Borrowed(text)),
+            HeaderContent::Several => self.several = true,
+        }
+    }
+
+    /// An empty cookie is as good as none.
+    fn add(&mut self, text: Cow<'h, [u8]>) {
+        if !text.is_empty() && self.distinct.len() <= MAX_TWINS && !self.distinct.contains(&text) {
+            self.distinct.push(text);
+        }
+    }
+}
+
+/// What a token is, before it counts.
+#[derive(Debug)]
+pub enum Reading<'p> {
+    /// It was verified before.
+    Known(Rc<VerifiedToken>),
+    /// It decodes, and belongs to these providers by its unproven issuer.
+    Fresh {
+        /// What it says.
+        token: UnverifiedToken<'p>,
+        /// Those whose issuer it names, and whose limit of size it keeps.
+        claimants: ProviderSet,
+    },
+    /// It does not decode, or is longer than any provider allows.
+    Malformed,
+}
+
+impl Reading<'_> {
+    fn claimants(&self) -> ProviderSet {
+        match self {
+            Self::Known(token) => token.claimants(),
+            Self::Fresh { claimants, .. } => *claimants,
+            Self::Malformed => ProviderSet::default(),
+        }
+    }
+
+    /// Why it belongs to nobody.
+    fn unclaimed(&self) -> Reason {
+        match self {
+            Self::Malformed => Reason::Malformed,
+            Self::Fresh { token, .. } if token.issuer().is_none() => Reason::IssuerEmpty,
+            Self::Fresh { .. } | Self::Known(_) => Reason::IssuerMismatch,
+        }
+    }
+}
+
+/// A token that belongs to a provider.
+#[derive(Debug)]
+pub struct Candidate<'p> {
+    /// Whose it is.
+    pub owner: ProviderId,
+    /// What it is.
+    pub reading: Reading<'p>,
+}
+
+/// The credential, or those of which it must be one.
+#[derive(Debug)]
+pub enum Choice<'p> {
+    /// This one.
+    One(Candidate<'p>),
+    /// Of those that verify, the one that was issued last.
+    Newest(Vec<Candidate<'p>>),
+}
+
+/// Why there is no credential.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoCredential {
+    /// No source held anything.
+    Absent,
+    /// A header held something that belongs to nobody, for this reason.
+    Foreign(Reason),
+    /// What was found refuses the request, on every rule.
+    Refused(Reason),
+}
+
+/// Different values of one cookie that are looked at; each may cost a verification.
+const MAX_TWINS: usize = 4;

@@ -1,0 +1,78 @@
+//! Header changes as data: what the core returns and the adapter applies.
+
+use std::borrow::Cow;
+use std::rc::Rc;
+
+use crate::verified_token::VerifiedToken;
+
+/// What to change about a request's headers before it goes on.
+///
+/// Holds slices of the request and shared tokens, nothing of the filter's own.
+#[derive(Debug, Default)]
+pub struct HeaderEdits<'h> {
+    /// Headers that go, by the names that they came under.
+    pub removals: Vec<&'h [u8]>,
+    /// Set `authorization` to this token.
+    pub authorization: Option<Rc<VerifiedToken>>,
+    /// Set the headers that carry this token's claims.
+    pub claims: Option<Rc<VerifiedToken>>,
+    /// What becomes of the `cookie` lines.
+    pub cookies: CookieEdit<'h>,
+}
+
+/// What becomes of the `cookie` lines.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum CookieEdit<'h> {
+    /// They stay.
+    #[default]
+    None,
+    /// These lines instead; none: no `cookie` header.
+    Lines(Vec<Cow<'h, [u8]>>),
+}
+
+/// One change, in the order in which they are made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HeaderEdit<'e> {
+    /// No header of this name.
+    Remove(&'e [u8]),
+    /// One header of this name, whatever there was.
+    Set(&'e [u8], &'e [u8]),
+    /// One header more.
+    Add(&'e [u8], &'e [u8]),
+}
+
+impl HeaderEdits<'_> {
+    /// Hands each change to `apply`, in order.
+    pub fn for_each(&self, mut apply: impl FnMut(HeaderEdit<'_>)) {
+        for name in &self.removals {
+            apply(HeaderEdit::Remove(name));
+        }
+        if let Some(token) = &self.authorization {
+            apply(HeaderEdit::Set(b"authorization", token.bearer()));
+        }
+        if let Some(token) = &self.claims {
+            for (name, value) in token.claim_headers() {
+                apply(HeaderEdit::Set(name.as_bytes(), value));
+            }
+        }
+        match &self.cookies {
+            CookieEdit::None => {}
+            // Setting collapses all lines of the name into one.
+            CookieEdit::Lines(lines) => match lines.as_slice() {
+                [] => apply(HeaderEdit::Remove(b"cookie")),
+                [only] => apply(HeaderEdit::Set(b"cookie", only)),
+                several => {
+                    apply(HeaderEdit::Remove(b"cookie"));
+                    for line in several {
+                        apply(HeaderEdit::Add(b"cookie", line));
+                    }
+                }
+            },
+        }
+    }
+
+    /// Whether routes may match on what was written, so that Envoy must choose one anew.
+    pub fn changes_claims(&self) -> bool {
+        self.claims.as_ref().is_some_and(|token| token.claim_headers().next().is_some())
+    }
+}

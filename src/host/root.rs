@@ -1,0 +1,295 @@
+//! Root contexts: configuration, ticks and callouts, through the SDK.
+//!
+//! Several roots in one VM are normal: a configuration update makes a second one while the first
+//! drains. Roots are not told when they go, but their ticks stop; one that has not ticked while
+//! others have, many times, is forgotten.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use log::{error, info, warn};
+use proxy_wasm::traits::{Context, RootContext};
+use proxy_wasm::types::LogLevel;
+
+use crate::config::{self, Loaded};
+use crate::filter::journal::{self, LogLine};
+use crate::filter::waiting::StreamId;
+use crate::filter::{Filter, Verdict};
+use crate::host::abi::{self, Buffer, HeaderMap};
+use crate::host::crypto::Crypto;
+use crate::host::stream;
+use crate::jwks::document::MAX_DOCUMENT_BYTES;
+use crate::jwks::fetch::{FetchError, FetchId, FetchResponse};
+use crate::jwt::algorithm::Algorithm;
+use crate::jwt::signature::SignatureVerifier;
+use crate::request::RequestHead;
+use crate::stats::{Change, MetricKind};
+use crate::time::UnixTime;
+
+/// Says to the SDK what root contexts are made of.
+pub(super) fn initialize() {
+    proxy_wasm::set_log_level(LogLevel::Info);
+    proxy_wasm::set_root_context(|id| Box::new(RootAdapter { id, root: None }));
+}
+
+/// The configured root with this number.
+pub(super) fn find(id: u32) -> Option<Rc<Root>> {
+    ROOTS.with_borrow(|roots| roots.iter().find(|root| root.id == id).cloned())
+}
+
+/// Whether `holds` is true of any configuration in this VM.
+pub(super) fn any_filter(holds: impl Fn(&Filter) -> bool) -> bool {
+    ROOTS.with_borrow(|roots| {
+        roots.iter().any(|root| root.filter.try_borrow().is_ok_and(|filter| holds(&filter)))
+    })
+}
+
+/// A root context that has a configuration.
+#[derive(Debug)]
+pub(super) struct Root {
+    id: u32,
+    filter: RefCell<Filter>,
+    crypto: Crypto,
+    /// The host's numbers of the metrics, in the order of their definitions.
+    metrics: Vec<Option<u32>>,
+    /// Fetches under way, by the host's numbers.
+    flights: RefCell<BTreeMap<u32, FetchId>>,
+    /// Whether the next tick comes at once.
+    hastened: Cell<bool>,
+    /// How often others have ticked since this one has.
+    missed_ticks: Cell<u32>,
+}
+
+impl Root {
+    /// Decides a request; nothing if the filter is at work already, which never happens.
+    pub(super) fn on_request<'h>(
+        &self,
+        now: UnixTime,
+        stream: StreamId,
+        head: &RequestHead<'h>,
+    ) -> Option<Verdict<'h>> {
+        let mut filter = self.filter.try_borrow_mut().ok()?;
+        let verdict = filter.on_request(now, stream, head, &self.crypto);
+        match verdict {
+            Verdict::Continue(_) => {}
+            Verdict::Deny(_) => flush_log(&mut filter),
+            Verdict::Wait => self.hasten(&filter, now),
+        }
+        Some(verdict)
+    }
+
+    /// A stream that was to be resumed is gone.
+    pub(super) fn forget(&self, stream: StreamId) {
+        self.filter.borrow_mut().on_stream_done(stream);
+    }
+
+    /// Makes the next tick come at once if a fetch is due: only a root may send one.
+    fn hasten(&self, filter: &Filter, now: UnixTime) {
+        if !self.hastened.get() && filter.wants_tick(now) {
+            self.hastened.set(abi::set_tick_period(HASTENED_TICK_MILLIS).is_ok());
+        }
+    }
+
+    fn resume_ready(&self) {
+        loop {
+            let ready = self.filter.borrow_mut().poll_ready();
+            let Some(id) = ready else { break };
+            stream::resume(self, id);
+        }
+        let _ = abi::set_effective_context(self.id);
+    }
+
+    fn flush(&self) {
+        let mut filter = self.filter.borrow_mut();
+        flush_log(&mut filter);
+        for (place, change) in filter.stats().take() {
+            let Some(Some(id)) = self.metrics.get(place) else { continue };
+            let _ = match change {
+                Change::None => Ok(()),
+                Change::Add(amount) => abi::increment_metric(*id, amount),
+                Change::Set(value) => abi::record_metric(*id, value),
+            };
+        }
+    }
+}
+
+/// What the SDK calls.
+struct RootAdapter {
+    id: u32,
+    root: Option<Rc<Root>>,
+}
+
+impl RootAdapter {
+    fn configure(&mut self) -> bool {
+        let configuration = match abi::buffer(Buffer::PluginConfiguration, usize::MAX) {
+            Ok(bytes) => bytes,
+            // Envoy says so of a plugin without a configuration.
+            Err(_) => Vec::new(),
+        };
+        let Loaded { policy, warnings, notes } = match config::load(&configuration) {
+            Ok(loaded) => loaded,
+            Err(errors) => {
+                for error in &errors {
+                    error!("configuration refused: {error}");
+                }
+                return false;
+            }
+        };
+        for warning in &warnings {
+            warn!("configuration: {warning}");
+        }
+        for note in &notes {
+            info!("configuration: {note}");
+        }
+        let (crypto, failure) = Crypto::new();
+        if let Some(failure) = &failure {
+            warn!("signatures are verified inside the module: {failure}");
+        }
+        let seed = getrandom::u64().unwrap_or_else(|_| abi::now().as_millis());
+        let mut filter = Filter::new(policy, seed);
+        filter.stats().portable_crypto(failure.is_some());
+        info!("{}", describe(&filter, crypto));
+        let metrics = filter.stats().definitions().iter().map(|metric| match metric.kind {
+            MetricKind::Counter => abi::define_counter(&metric.name).ok(),
+            MetricKind::Gauge => abi::define_gauge(&metric.name).ok(),
+        });
+        let root = Rc::new(Root {
+            id: self.id,
+            metrics: metrics.collect(),
+            filter: RefCell::new(filter),
+            crypto,
+            flights: RefCell::default(),
+            hastened: Cell::new(true),
+            missed_ticks: Cell::new(0),
+        });
+        ROOTS.with_borrow_mut(|roots| {
+            roots.retain(|other| other.id != self.id);
+            roots.push(Rc::clone(&root));
+        });
+        self.root = Some(root);
+        // Keys are fetched on the first tick, before any request asks.
+        abi::set_tick_period(HASTENED_TICK_MILLIS).is_ok()
+    }
+
+    fn send_fetches(&self, root: &Root, now: UnixTime) {
+        loop {
+            let next = root.filter.borrow_mut().poll_fetch(now);
+            let Some(request) = next else { break };
+            let headers = request.headers.iter().map(|(name, value)| (&**name, &**value)).collect();
+            match self.dispatch_http_call(
+                &request.cluster,
+                headers,
+                None,
+                Vec::new(),
+                request.timeout,
+            ) {
+                Ok(token) => {
+                    root.flights.borrow_mut().insert(token, request.id);
+                }
+                Err(_) => {
+                    let result = Err(FetchError::NotSent);
+                    root.filter.borrow_mut().on_fetch_done(now, request.id, result);
+                }
+            }
+        }
+    }
+}
+
+impl Context for RootAdapter {
+    fn on_http_call_response(
+        &mut self,
+        token: u32,
+        header_count: usize,
+        _body_size: usize,
+        _trailer_count: usize,
+    ) {
+        let Some(root) = &self.root else { return };
+        let Some(fetch) = root.flights.borrow_mut().remove(&token) else { return };
+        let now = abi::now();
+        let pairs = match header_count {
+            // The connection broke off; there is no map to read.
+            0 => Vec::new(),
+            _ => abi::header_pairs(HeaderMap::CalloutHeaders).unwrap_or_default(),
+        };
+        let head = RequestHead::from_host(&pairs, false).unwrap_or_default();
+        let status = head.values(b":status").next();
+        let status = status.and_then(|text| std::str::from_utf8(text).ok()?.parse().ok());
+        let body = abi::buffer(Buffer::CalloutBody, MAX_DOCUMENT_BYTES.saturating_add(1));
+        let body = body.unwrap_or_default();
+        let result = status.ok_or(FetchError::NoAnswer).map(|status| FetchResponse {
+            status,
+            cache_control: head.values(b"cache-control").next(),
+            body: &body,
+        });
+        root.filter.borrow_mut().on_fetch_done(now, fetch, result);
+        root.resume_ready();
+        root.flush();
+        root.hasten(&root.filter.borrow(), now);
+    }
+}
+
+impl RootContext for RootAdapter {
+    fn on_configure(&mut self, _size: usize) -> bool {
+        self.configure()
+    }
+
+    fn on_tick(&mut self) {
+        let Some(root) = &self.root else { return };
+        if root.hastened.take() {
+            let _ = abi::set_tick_period(TICK_MILLIS);
+        }
+        let now = abi::now();
+        root.filter.borrow_mut().on_tick(now);
+        self.send_fetches(root, now);
+        root.resume_ready();
+        root.flush();
+        forget_silent_roots(root);
+    }
+}
+
+/// Drops the configurations whose roots no longer tick.
+fn forget_silent_roots(ticking: &Root) {
+    ticking.missed_ticks.set(0);
+    ROOTS.with_borrow_mut(|roots| {
+        for root in roots.iter().filter(|root| root.id != ticking.id) {
+            root.missed_ticks.set(root.missed_ticks.get().saturating_add(1));
+        }
+        roots.retain(|root| root.missed_ticks.get() < TICKS_TO_MISS);
+    });
+}
+
+fn flush_log(filter: &mut Filter) {
+    while let Some(LogLine { level, text }) = filter.poll_log() {
+        match level {
+            journal::LogLevel::Info => info!("{text}"),
+            journal::LogLevel::Warn => warn!("{text}"),
+        }
+    }
+}
+
+/// One line that says what runs here.
+fn describe(filter: &Filter, crypto: Crypto) -> String {
+    let names: Vec<_> = filter.policy().providers.iter().map(|provider| &*provider.name).collect();
+    let algorithms = |portable| {
+        let those = Algorithm::ALL.iter().filter(|one| crypto.is_portable(**one) == portable);
+        those.map(|one| one.name()).collect::<Vec<_>>().join(",")
+    };
+    format!(
+        "session-token-filter {} ({}) providers={} verified_by_host={} verified_by_module={}",
+        env!("CARGO_PKG_VERSION"),
+        option_env!("GIT_COMMIT").unwrap_or("unknown commit"),
+        names.join(","),
+        algorithms(false),
+        algorithms(true),
+    )
+}
+
+const TICK_MILLIS: u32 = 1_000;
+const HASTENED_TICK_MILLIS: u32 = 1;
+/// Ticks of another root on the same thread, each a second apart or hastened by a fetch.
+const TICKS_TO_MISS: u32 = 300;
+
+thread_local! {
+    static ROOTS: RefCell<Vec<Rc<Root>>> = const { RefCell::new(Vec::new()) };
+}

@@ -1,0 +1,106 @@
+//! Request callbacks: read the pairs, ask the core, apply its verdict.
+//!
+//! Nothing is kept per stream. `on_create` comes immediately before `on_request_headers` of the same
+//! stream, and is the only way to tell two configurations in one VM apart.
+
+use std::cell::Cell;
+
+use crate::denial::Denial;
+use crate::edits::{HeaderEdit, HeaderEdits};
+use crate::filter::Verdict;
+use crate::filter::waiting::StreamId;
+use crate::host::abi::{self, HeaderMap, Refused};
+use crate::host::root::{self, Root};
+use crate::request::RequestHead;
+
+/// A stream begins.
+pub(super) fn on_create(id: u32, root_id: u32) {
+    LAST_CREATED.set((id, root_id));
+}
+
+/// A request's head is complete.
+pub(super) fn on_request_headers(id: u32, has_body: bool) -> u32 {
+    let (last, root_id) = LAST_CREATED.get();
+    match root::find(root_id).filter(|_| last == id) {
+        Some(root) => decide(&root, id, has_body).unwrap_or_else(|_| refuse()),
+        None => refuse(),
+    }
+}
+
+/// A request's trailers are complete. Which configuration the stream belongs to is not known by
+/// now, so what any of them removes goes.
+pub(super) fn on_request_trailers() -> u32 {
+    let Ok(bytes) = abi::header_pairs(HeaderMap::RequestTrailers) else { return abi::CONTINUE };
+    let trailers = RequestHead::from_host(&bytes, false).unwrap_or_default();
+    for (name, _) in trailers.pairs() {
+        if root::any_filter(|filter| filter.removes_trailer(name)) {
+            // Of several of one name the first call takes all.
+            let _ = abi::remove_header(HeaderMap::RequestTrailers, name);
+        }
+    }
+    abi::CONTINUE
+}
+
+/// Decides a stream again that was paused.
+pub(super) fn resume(root: &Root, StreamId(id): StreamId) {
+    let resumed = abi::set_effective_context(id).and_then(|()| decide(root, id, false));
+    match resumed {
+        Ok(abi::CONTINUE) => {
+            let _ = abi::resume_request();
+        }
+        // Answered, or waiting for something else.
+        Ok(_) => {}
+        // The client has hung up.
+        Err(Refused(_)) => root.forget(StreamId(id)),
+    }
+}
+
+fn decide(root: &Root, id: u32, has_body: bool) -> Result<u32, Refused> {
+    let bytes = abi::header_pairs(HeaderMap::RequestHeaders)?;
+    // Bytes that don't add up leave a head without `:path`, which is refused as malformed.
+    let head = RequestHead::from_host(&bytes, has_body).unwrap_or_default();
+    match root.on_request(abi::now(), StreamId(id), &head) {
+        Some(Verdict::Continue(edits)) => {
+            apply(&edits)?;
+            Ok(abi::CONTINUE)
+        }
+        Some(Verdict::Deny(denial)) => {
+            answer(&denial);
+            Ok(abi::STOP_ALL_AND_WATERMARK)
+        }
+        Some(Verdict::Wait) => Ok(abi::STOP_ALL_AND_WATERMARK),
+        None => Ok(refuse()),
+    }
+}
+
+fn apply(edits: &HeaderEdits<'_>) -> Result<(), Refused> {
+    let mut result = Ok(());
+    edits.for_each(|edit| {
+        result = result.and(match edit {
+            HeaderEdit::Remove(name) => abi::remove_header(HeaderMap::RequestHeaders, name),
+            HeaderEdit::Set(name, value) => abi::set_header(name, value),
+            HeaderEdit::Add(name, value) => abi::add_header(name, value),
+        });
+    });
+    if edits.changes_claims() {
+        // From Envoy 1.33 on, newer ABIs than ours no longer do this by themselves.
+        let _ = abi::call_foreign_function("clear_route_cache", b"");
+    }
+    result
+}
+
+fn answer(denial: &Denial) {
+    let Denial { status, headers, body, details, reason: _ } = denial;
+    let _ = abi::send_local_response(*status, details, headers, body);
+}
+
+/// Answers a request that no configuration can be found for, or whose headers can't be read or
+/// written: without a decision nothing goes on.
+fn refuse() -> u32 {
+    let _ = abi::send_local_response(503, "session_token_denied{internal}", &[], b"");
+    abi::STOP_ALL_AND_WATERMARK
+}
+
+thread_local! {
+    static LAST_CREATED: Cell<(u32, u32)> = const { Cell::new((0, 0)) };
+}

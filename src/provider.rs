@@ -1,0 +1,228 @@
+//! A provider: who issues sessions, where a request carries them, and what makes one acceptable.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::claim_headers::ClaimHeader;
+use crate::cookie::CookieName;
+use crate::extractor::Source;
+use crate::jwks::document::Jwks;
+use crate::jwt::algorithm::AlgorithmSet;
+use crate::jwt::token::{SignedToken, Times};
+use crate::reason::Reason;
+use crate::request::HeaderName;
+use crate::time::UnixTime;
+
+pub mod corbado;
+
+/// One entry of `providers`, ready for requests.
+#[derive(Debug)]
+pub struct Provider {
+    /// Unique within the configuration; for logs and metrics.
+    pub name: Rc<str>,
+    /// Whose tokens these are.
+    pub issuers: Issuers,
+    /// Any of these must be in `aud`; empty: `aud` is not looked at.
+    pub audiences: Vec<Box<str>>,
+    /// The only algorithms that are accepted.
+    pub algorithms: AlgorithmSet,
+    /// Accepted `typ`s, in lower case and without `application/`.
+    pub token_types: Vec<Box<str>>,
+    /// How far clocks may differ.
+    pub clock_skew: Duration,
+    /// Upper bound of `exp - iat`.
+    pub max_lifetime: Option<Duration>,
+    /// Longer tokens are refused unread.
+    pub max_token_bytes: usize,
+    /// Where to look, in order.
+    pub sources: Vec<Source>,
+    /// Cookies of this vendor that no backend may see.
+    pub stripped_cookies: Vec<CookieName>,
+    /// What two sources with different tokens mean.
+    pub on_conflict: OnConflict,
+    /// What several cookies of one name with different values mean.
+    pub duplicate_cookies: DuplicateCookies,
+    /// Where the keys come from.
+    pub keys: KeySource,
+    /// Whether a token's `kid` must name exactly one key, as the vendors' own SDKs want it.
+    pub strict_key_id: bool,
+    /// Whether `sub` must be a non-empty string.
+    pub subject_required: bool,
+    /// Which claims backends get as headers.
+    pub claim_headers: Rc<[ClaimHeader]>,
+}
+
+impl Provider {
+    /// Whether a token that says it is from `issuer` belongs here. The issuer may be unproven: it
+    /// decides only whose rules the token is held against.
+    pub fn claims(&self, issuer: Option<&str>) -> bool {
+        match &self.issuers {
+            Issuers::InsecureAny => true,
+            Issuers::OneOf(issuers) => {
+                issuer.is_some_and(|issuer| issuers.iter().any(|own| **own == *issuer))
+            }
+        }
+    }
+
+    /// What can refuse a token before its signature is looked at; never enough to accept it.
+    ///
+    /// # Errors
+    /// `NoExpiry`, `Expired`, `NotYetValid`
+    pub fn check_early(&self, times: Times, now: UnixTime) -> Result<(), Reason> {
+        times.check(now, self.clock_skew)
+    }
+
+    /// Everything about time, which goes on after a token was verified.
+    ///
+    /// # Errors
+    /// Those of `check_early`, `IssuedInFuture`, `LifetimeTooLong`
+    pub fn check_times(&self, times: Times, now: UnixTime) -> Result<(), Reason> {
+        times.check(now, self.clock_skew)?;
+        times.check_issue(now, self.clock_skew, self.max_lifetime)
+    }
+
+    /// What the signed token says that no time can change. Its issuer has been compared already:
+    /// the token belongs here.
+    ///
+    /// # Errors
+    /// `TypeNotAllowed`, `AudienceMismatch`, `NotASession`
+    pub fn check_claims(&self, token: SignedToken<'_>) -> Result<(), Reason> {
+        if !token.token_type().is_none_or(|name| self.allows_type(name)) {
+            return Err(Reason::TypeNotAllowed);
+        }
+        if !self.audiences.is_empty() && !self.hears(token.claims().get("aud")) {
+            return Err(Reason::AudienceMismatch);
+        }
+        let subject = token.claims().get("sub").and_then(Value::as_str).unwrap_or_default();
+        if self.subject_required && subject.is_empty() {
+            return Err(Reason::NotASession);
+        }
+        Ok(())
+    }
+
+    /// `typ` is a media type whose `application/` may be left out (RFC 7515, section 4.1.9).
+    fn allows_type(&self, name: &str) -> bool {
+        let name = name.to_ascii_lowercase();
+        let name = name.strip_prefix("application/").unwrap_or(&name);
+        self.token_types.iter().any(|allowed| **allowed == *name)
+    }
+
+    /// `aud` is a string or an array of strings (RFC 7519, section 4.1.3).
+    fn hears(&self, audience: Option<&Value>) -> bool {
+        let is_ours = |name: &Value| {
+            name.as_str().is_some_and(|name| self.audiences.iter().any(|own| **own == *name))
+        };
+        match audience {
+            Some(Value::Array(names)) => names.iter().any(is_ours),
+            Some(name) => is_ours(name),
+            None => false,
+        }
+    }
+}
+
+/// Which `iss` values belong to a provider.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Issuers {
+    /// `insecure_any_issuer`: whatever the token says.
+    InsecureAny,
+    /// Exactly one of these.
+    OneOf(Vec<Box<str>>),
+}
+
+/// `on_conflict`: two sources carry different tokens.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnConflict {
+    /// The first source wins.
+    #[default]
+    First,
+    /// The request is refused.
+    Reject,
+}
+
+/// `duplicate_cookies`: several cookies of one name, with different values.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum DuplicateCookies {
+    /// The request is refused.
+    #[default]
+    Reject,
+    /// The newest of those that verify wins, if all that verify speak of one subject.
+    Newest,
+}
+
+/// Inline keys, a remote set, or both; never neither (`config::compile` sees to that).
+#[derive(Debug, Default)]
+pub struct KeySource {
+    /// Serve until the first fetch, or for ever without a remote set.
+    pub inline: Option<Rc<Jwks>>,
+    /// Fetched through Envoy.
+    pub remote: Option<RemoteJwks>,
+}
+
+/// Where a key set is fetched, and how often.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RemoteJwks {
+    /// `https` or `http`, for the `:scheme` of the request; TLS is the cluster's business.
+    pub scheme: Box<str>,
+    /// Host and port, for `:authority`.
+    pub authority: Box<str>,
+    /// Path and query, for `:path`.
+    pub path: Box<str>,
+    /// The Envoy cluster that is asked.
+    pub cluster: Box<str>,
+    /// How long an answer may take.
+    pub timeout: Duration,
+    /// How old a set may get before it is fetched anew.
+    pub refresh: Duration,
+    /// How old a set may get while fetches fail.
+    pub stale_if_error: Duration,
+    /// Further request headers.
+    pub headers: Vec<(HeaderName, Box<str>)>,
+}
+
+/// The place of a provider in the configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ProviderId(u8);
+
+impl ProviderId {
+    /// How many providers a configuration may have.
+    pub const MAX_PROVIDERS: usize = 32;
+
+    /// The provider at `index`, if a configuration may have that many.
+    pub fn new(index: usize) -> Option<Self> {
+        (index < Self::MAX_PROVIDERS).then_some(())?;
+        u8::try_from(index).ok().map(Self)
+    }
+
+    /// Its index in the configuration's list.
+    pub fn index(self) -> usize {
+        usize::from(self.0)
+    }
+}
+
+/// Some of a configuration's providers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ProviderSet(u32);
+
+impl ProviderSet {
+    /// Adds `provider`.
+    pub fn insert(&mut self, provider: ProviderId) {
+        self.0 |= 1 << provider.0;
+    }
+
+    /// Whether `provider` is one of them.
+    pub fn contains(self, provider: ProviderId) -> bool {
+        self.0 & 1 << provider.0 != 0
+    }
+
+    /// Those that are in both.
+    pub fn intersection(self, other: Self) -> Self {
+        Self(self.0 & other.0)
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+}
