@@ -5,8 +5,8 @@
 //! 1. It is one JSON value (RFC 8259) in UTF-8, without a byte order mark, with nothing but white
 //!    space around it.
 //! 2. No object has two members of the same name, at any depth, names compared after unescaping.
-//!    Parsers differ in which of two they keep (RFC 8725, section 2.4 of its threats), so a token
-//!    that says `exp` twice may mean one thing here and another in a backend.
+//!    Parsers differ in which of two they keep (RFC 8259, section 4), so a token that says `exp`
+//!    twice may mean one thing here and another in a backend (RFC 7519, section 4).
 //! 3. No string holds an unpaired surrogate (`"\ud800"`).
 //! 4. Objects and arrays nest at most [`MAX_DEPTH`] deep, the outermost being the first.
 //! 5. Every number is finite as an IEEE 754 double; `1e400` is not.
@@ -208,5 +208,157 @@ impl<'de> Visitor<'de> for Element<'_> {
             members.insert(name, value);
         }
         Ok(Value::Object(members))
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::panic)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn takes_what_is_json() {
+        let rows: &[(&str, &[u8], Value)] = &[
+            (
+                "object",
+                br#"{"a":1,"b":[true,false,null]}"#,
+                json!({"a": 1, "b": [true, false, null]}),
+            ),
+            ("white space around", b" \t\r\n{ } \n", json!({})),
+            ("a value that is no object", b"\"x\"", json!("x")),
+            (
+                "the same name in different objects",
+                br#"{"a":{"a":{}},"b":{"a":1}}"#,
+                json!({"a": {"a": {}}, "b": {"a": 1}}),
+            ),
+            (
+                "names that differ in case",
+                br#"{"a":1,"A":2}"#,
+                json!({"a": 1, "A": 2}),
+            ),
+            (
+                "escapes",
+                br#""\u0065\n\"\ud83d\ude00""#,
+                json!("e\n\"\u{1f600}"),
+            ),
+            (
+                "UTF-8",
+                "\"\u{e9}\u{1f600}\"".as_bytes(),
+                json!("\u{e9}\u{1f600}"),
+            ),
+            ("an escaped NUL", br#""\u0000""#, json!("\0")),
+            ("negative", b"-1", json!(-1)),
+            ("fractional", b"1.5", json!(1.5)),
+            ("2^64 - 1", b"18446744073709551615", json!(u64::MAX)),
+            (
+                "2^64 becomes a double",
+                b"18446744073709551616",
+                json!(18446744073709551616.0),
+            ),
+            (
+                "the largest double",
+                b"1.7976931348623157e308",
+                json!(f64::MAX),
+            ),
+            ("rounded to zero", b"1e-400", json!(0.0)),
+        ];
+        for (name, text, value) in rows {
+            assert_eq!(parse(text).as_ref(), Ok(value), "{name}");
+        }
+    }
+
+    #[test]
+    fn refuses_what_is_not() {
+        let rows: &[(&str, &[u8])] = &[
+            ("empty", b""),
+            ("white space only", b" "),
+            ("truncated", br#"{"a":1"#),
+            ("two values", b"{} {}"),
+            ("a byte order mark", b"\xef\xbb\xbf{}"),
+            ("UTF-16", b"\xff\xfe{\0}\0"),
+            ("bad UTF-8 in a string", b"\"\xff\""),
+            ("bad UTF-8 in a name", b"{\"\xc3\":1}"),
+            ("an encoded surrogate", b"\"\xed\xa0\x80\""),
+            ("an unpaired leading surrogate", br#""\ud800""#),
+            ("an unpaired trailing surrogate", br#""\udc00""#),
+            ("a leading surrogate and text", br#""\ud800a""#),
+            ("two leading surrogates", br#""\ud800\ud800""#),
+            ("an unpaired surrogate in a name", br#"{"\ud800":1}"#),
+            ("a raw control byte in a string", b"\"\n\""),
+            ("a raw NUL behind the value", b"{}\0"),
+            ("a comment", b"{/**/}"),
+            ("a trailing comma", b"[1,]"),
+            ("single quotes", b"{'a':1}"),
+            ("1e400", b"1e400"),
+            ("-1e400", b"-1e400"),
+            ("400 digits", &[b'9'; 400]),
+            ("NaN", b"NaN"),
+            ("Infinity", b"Infinity"),
+            ("a leading zero", b"01"),
+            ("a plus", b"+1"),
+            ("hexadecimal", b"0x1"),
+        ];
+        for (name, text) in rows {
+            let error = parse(text);
+            assert!(
+                matches!(error, Err(JsonError::Syntax { .. })),
+                "{name}: {error:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn refuses_members_that_are_there_twice() {
+        let rows: &[(&str, &[u8], &str)] = &[
+            ("top", br#"{"exp":1,"exp":2}"#, "exp"),
+            ("same value", br#"{"exp":1,"a":{},"exp":1}"#, "exp"),
+            ("escaped", br#"{"exp":1,"\u0065xp":2}"#, "exp"),
+            ("escaped first", br#"{"\u0065xp":1,"exp":2}"#, "exp"),
+            ("empty name", br#"{"":1,"":2}"#, ""),
+            ("in an object", br#"{"a":{"b":1,"b":2}}"#, "b"),
+            ("in an array", br#"[[{"b":1,"b":2}]]"#, "b"),
+        ];
+        for (row, text, twice) in rows {
+            let Err(JsonError::DuplicateMember { name, .. }) = parse(text) else {
+                panic!("{row}: {:?}", parse(text));
+            };
+            assert_eq!(name, *twice, "{row}");
+        }
+    }
+
+    #[test]
+    fn nests_64_levels_and_no_more() {
+        let arrays = |depth| ["[".repeat(depth), "]".repeat(depth)].concat();
+        let objects = |depth| [r#"{"a":"#.repeat(depth), "1".into(), "}".repeat(depth)].concat();
+        let mixed = |pairs| [r#"[{"a":"#.repeat(pairs), "1".into(), "}]".repeat(pairs)].concat();
+        assert!(parse(arrays(64).as_bytes()).is_ok());
+        assert!(parse(objects(64).as_bytes()).is_ok());
+        assert!(parse(mixed(32).as_bytes()).is_ok());
+        let too_deep =
+            |text: String| matches!(parse(text.as_bytes()), Err(JsonError::TooDeep { .. }));
+        assert!(too_deep(arrays(65)));
+        assert!(too_deep(objects(65)));
+        assert!(too_deep(["[", &mixed(32), "]"].concat()));
+        assert!(too_deep(arrays(100_000)));
+        assert!(too_deep("[".repeat(1_000_000)));
+    }
+
+    #[test]
+    fn errors_say_where_and_quote_no_value() {
+        let rows: &[(&[u8], &str)] = &[
+            (b"{\n  \"a\": secret}", "line 2, column 8: expected value"),
+            (
+                b"{\"a\":1,\n\"a\":2}",
+                "line 2, column 3: member \"a\" is there twice",
+            ),
+            (b"\"secret", "line 1, column 7: EOF while parsing a string"),
+        ];
+        for (text, sentence) in rows {
+            assert_eq!(parse(text).unwrap_err().to_string(), *sentence);
+        }
+        let deep = parse("[".repeat(65).as_bytes()).unwrap_err().to_string();
+        assert_eq!(deep, "line 1, column 65: nested deeper than 64 levels");
     }
 }

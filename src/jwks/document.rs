@@ -289,3 +289,239 @@ fn usable_key(entry: &Value, algorithms: AlgorithmSet) -> Result<VerifyingKey, K
         Err(KeyError::AlgorithmNotAllowed)
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::jwt::algorithm::Algorithm::{EdDsa, Es256, Es384, Ps256, Rs256};
+    use crate::jwt::test_keys::{jwk, jwk_with, verifying_key};
+
+    fn all() -> AlgorithmSet {
+        Algorithm::ALL.into_iter().collect()
+    }
+
+    fn named(algorithm: Algorithm, key_id: &str) -> Value {
+        jwk_with(algorithm, json!({"kid": key_id}))
+    }
+
+    fn parse(keys: Value, algorithms: AlgorithmSet) -> Result<ParsedJwks, JwksError> {
+        Jwks::parse(json!({"keys": keys}).to_string().as_bytes(), algorithms)
+    }
+
+    #[test]
+    fn a_document_without_a_usable_key_is_an_error() {
+        let large = format!("{{\"keys\":[]}}{}", " ".repeat(MAX_DOCUMENT_BYTES));
+        let syntax = |text: &str| JwksError::Json(json::parse(text.as_bytes()).unwrap_err());
+        let html = "<html></html>";
+        let twice = r#"{"keys":[],"keys":[]}"#;
+        let rows: &[(&str, &str, JwksError)] = &[
+            ("too large", &large, JwksError::TooLarge),
+            ("empty", "", syntax("")),
+            ("HTML", html, syntax(html)),
+            ("truncated", r#"{"keys":[{"#, syntax(r#"{"keys":[{"#)),
+            ("keys twice", twice, syntax(twice)),
+            ("an array", "[]", JwksError::NotAnObject),
+            ("null", "null", JwksError::NotAnObject),
+            ("a lone key", r#"{"kty":"RSA"}"#, JwksError::NoKeysMember),
+            ("keys null", r#"{"keys":null}"#, JwksError::KeysNotAnArray),
+            (
+                "keys an object",
+                r#"{"keys":{}}"#,
+                JwksError::KeysNotAnArray,
+            ),
+            ("no keys", r#"{"keys":[]}"#, JwksError::NoUsableKey(vec![])),
+        ];
+        for (name, text, error) in rows {
+            assert_eq!(
+                Jwks::parse(text.as_bytes(), all()).err().as_ref(),
+                Some(error),
+                "{name}"
+            );
+            assert!(!error.to_string().is_empty(), "{name}");
+        }
+        let none = parse(json!([{"kty": "oct", "kid": "a"}, 1]), all()).unwrap_err();
+        let sentence = "none of 2 keys can be used; the first: keys[0] (kid \"a\"): a symmetric \
+                        key (`kty` is `oct`)";
+        assert_eq!(none.to_string(), sentence);
+        let rs256 = AlgorithmSet::from_iter([Rs256]);
+        assert!(matches!(
+            parse(json!([jwk(Es256)]), rs256),
+            Err(JwksError::NoUsableKey(_))
+        ));
+        assert!(parse(json!([jwk(Rs256)]), AlgorithmSet::default()).is_err());
+    }
+
+    #[test]
+    fn a_document_of_the_largest_size_is_parsed() {
+        let mut text = json!({"keys": [jwk(Es256)]}).to_string();
+        text.push_str(&" ".repeat(MAX_DOCUMENT_BYTES.saturating_sub(text.len())));
+        assert_eq!(text.len(), MAX_DOCUMENT_BYTES);
+        assert!(Jwks::parse(text.as_bytes(), all()).is_ok());
+        text.push(' ');
+        assert_eq!(
+            Jwks::parse(text.as_bytes(), all()).err(),
+            Some(JwksError::TooLarge)
+        );
+    }
+
+    #[test]
+    fn unusable_keys_are_skipped_one_by_one() {
+        let keys = json!([
+            jwk_with(Rs256, json!({"kid": "enc", "use": "enc"})),
+            named(Rs256, "good"),
+            {"kty": "oct", "k": "AAAA", "kid": "secret"},
+            "text",
+            jwk_with(Rs256, json!({"kid": "broken", "n": "!"})),
+            named(Es256, "not allowed"),
+            jwk_with(Rs256, json!({"kid": "other alg", "alg": "RS512"})),
+            jwk(Rs256),
+        ]);
+        let parsed = parse(keys, AlgorithmSet::from_iter([Rs256, EdDsa])).unwrap();
+        assert_eq!((parsed.jwks.len(), parsed.beyond_limit), (2, 0));
+        let skipped: Vec<_> = parsed
+            .skipped
+            .iter()
+            .map(|skipped| (skipped.index, skipped.key_id.as_deref(), skipped.reason))
+            .collect();
+        assert_eq!(
+            skipped,
+            [
+                (0, Some("enc"), KeyError::NotForSignatures),
+                (2, Some("secret"), KeyError::Symmetric),
+                (3, None, KeyError::NotAnObject),
+                (4, Some("broken"), KeyError::BadBase64Url("n")),
+                (5, Some("not allowed"), KeyError::AlgorithmNotAllowed),
+                (6, Some("other alg"), KeyError::AlgorithmNotAllowed),
+            ]
+        );
+    }
+
+    #[test]
+    fn inline_keys_are_held_to_the_same_rules() {
+        let document = json!({"keys": [jwk(Es256), {"kty": "oct"}], "other": 1});
+        let parsed = Jwks::from_value(&document, all()).unwrap();
+        assert_eq!((parsed.jwks.len(), parsed.skipped.len()), (1, 1));
+        assert!(!parsed.jwks.is_empty());
+        assert_eq!(
+            Jwks::from_value(&json!([]), all()).err(),
+            Some(JwksError::NotAnObject)
+        );
+    }
+
+    #[test]
+    fn the_first_hundred_usable_keys_count() {
+        let numbered = |count: usize| -> Vec<Value> {
+            (0..count)
+                .map(|number| named(EdDsa, &number.to_string()))
+                .collect()
+        };
+        for (count, len, beyond) in [(99, 99, 0), (100, 100, 0), (101, 100, 1), (5000, 100, 4900)] {
+            let parsed = parse(numbered(count).into(), all()).unwrap();
+            assert_eq!(
+                (parsed.jwks.len(), parsed.beyond_limit),
+                (len, beyond),
+                "{count}"
+            );
+            let last = len.saturating_sub(1).to_string();
+            assert!(matches!(
+                parsed.jwks.select(Some(&last), EdDsa, false),
+                Selection::Candidates(_)
+            ));
+            let next = len.to_string();
+            assert!(matches!(
+                parsed.jwks.select(Some(&next), EdDsa, false),
+                Selection::UnknownKey
+            ));
+        }
+        // Unusable keys take no place.
+        let mut keys = vec![json!({"kty": "oct"}); 500];
+        keys.extend(numbered(100));
+        let parsed = parse(keys.into(), all()).unwrap();
+        let found = (parsed.jwks.len(), parsed.skipped.len(), parsed.beyond_limit);
+        assert_eq!(found, (100, 500, 0));
+    }
+
+    #[test]
+    fn selection_is_by_key_id_then_by_what_fits() {
+        use Found::{Keys, Unknown, WrongAlgorithm};
+        type KeyId = Option<&'static str>;
+        #[derive(Debug, PartialEq)]
+        enum Found {
+            Keys(usize),
+            WrongAlgorithm,
+            Unknown,
+        }
+        let es_rs = json!([named(Es256, "e"), named(Rs256, "r")]);
+        let nameless = json!([jwk(Es256), jwk(Rs256)]);
+        let twins = json!([named(Es256, "a"), named(Es256, "a"), named(Es256, "a")]);
+        let same_name = json!([named(Es256, "a"), named(Rs256, "a")]);
+        let mixed = json!([named(Es256, "a"), jwk(Es256), jwk(Rs256)]);
+        let many = json!([jwk(Es256), jwk(Es256), jwk(Es256)]);
+        let pinned = json!([jwk_with(Rs256, json!({"kid": "r", "alg": "RS256"}))]);
+        let unallowed = json!([named(Es256, "e"), named(Es384, "n")]);
+        let (a, e, r, x) = (Some("a"), Some("e"), Some("r"), Some("x"));
+        // The token's kid and alg; what is found, and what is found under strict_key_id.
+        #[rustfmt::skip]
+        let rows: &[(&str, &Value, KeyId, Algorithm, Found, Found)] = &[
+            ("by kid", &es_rs, e, Es256, Keys(1), Keys(1)),
+            ("by kid, PS256 on any RSA key", &es_rs, r, Ps256, Keys(1), Keys(1)),
+            ("kid of a key for another alg", &es_rs, e, Rs256, WrongAlgorithm, WrongAlgorithm),
+            ("kid of a key with another alg", &pinned, r, Ps256, WrongAlgorithm, WrongAlgorithm),
+            ("kid of a key of no allowed alg", &unallowed, Some("n"), Es256,
+             WrongAlgorithm, WrongAlgorithm),
+            ("unknown kid", &es_rs, x, Es256, Unknown, Unknown),
+            ("kids are case-sensitive", &es_rs, Some("E"), Es256, Unknown, Unknown),
+            ("empty kid", &es_rs, Some(""), Es256, Unknown, Unknown),
+            ("no kid, one fits", &es_rs, None, Es256, Keys(1), Unknown),
+            ("no kid, none fits", &es_rs, None, EdDsa, Unknown, Unknown),
+            ("no kid, two fit", &mixed, None, Es256, Unknown, Unknown),
+            ("no kid, one nameless fits", &mixed, None, Rs256, Keys(1), Unknown),
+            ("unknown kid, a nameless key fits", &nameless, x, Es256, Keys(1), Unknown),
+            ("unknown kid, no nameless key fits", &nameless, x, EdDsa, Unknown, Unknown),
+            ("known kid beats nameless keys", &mixed, a, Es256, Keys(1), Keys(1)),
+            ("known kid, only a nameless key fits", &mixed, a, Rs256,
+             WrongAlgorithm, WrongAlgorithm),
+            ("one kid, three keys", &twins, a, Es256, Keys(2), Unknown),
+            ("one kid, two keys, one fits", &same_name, a, Rs256, Keys(1), Unknown),
+            ("one kid, two keys, none fits", &same_name, a, EdDsa, WrongAlgorithm, Unknown),
+            ("three nameless keys fit", &many, x, Es256, Keys(2), Unknown),
+        ];
+        for (name, keys, key_id, algorithm, found, found_strictly) in rows {
+            let allowed = all().iter().filter(|one| *one != Es384).collect();
+            let parsed = parse((*keys).clone(), allowed).unwrap();
+            for (strict, expected) in [(false, found), (true, found_strictly)] {
+                let selected = match parsed.jwks.select(*key_id, *algorithm, strict) {
+                    Selection::Candidates(candidates) => {
+                        for key in candidates {
+                            assert!(key.algorithms().contains(*algorithm), "{name}");
+                        }
+                        Keys(candidates.into_iter().count())
+                    }
+                    Selection::WrongAlgorithm => WrongAlgorithm,
+                    Selection::UnknownKey => Unknown,
+                };
+                assert_eq!(selected, *expected, "{name}, strict: {strict}");
+                assert!(
+                    !matches!(selected, Keys(count) if count > MAX_CANDIDATES),
+                    "{name}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_set_knows_its_keys_by_their_material() {
+        let parsed = parse(json!([named(Es256, "a"), jwk(Rs256)]), all()).unwrap();
+        for (algorithm, there) in [(Es256, true), (Rs256, true), (EdDsa, false), (Es384, false)] {
+            let fingerprint = verifying_key(algorithm).fingerprint();
+            assert_eq!(
+                parsed.jwks.contains_fingerprint(fingerprint),
+                there,
+                "{algorithm}"
+            );
+        }
+    }
+}

@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use jwt_simple::reexports::ct_codecs::{Base64UrlSafe, Base64UrlSafeNoPadding, Decoder, Encoder};
+use ct_codecs::{Base64UrlSafe, Base64UrlSafeNoPadding, Decoder, Encoder};
 
 /// Encodes without `=`.
 pub fn encode(bytes: &[u8]) -> String {
@@ -52,7 +52,8 @@ mod tests {
 
     #[test]
     fn one_spelling_for_tokens_two_for_keys() {
-        let rows: &[(&str, &str, Option<&[u8]>, Option<&[u8]>)] = &[
+        type Bytes = Option<&'static [u8]>;
+        let rows: &[(&str, &str, Bytes, Bytes)] = &[
             ("empty", "", Some(b""), Some(b"")),
             ("one byte", "-w", Some(b"\xfb"), Some(b"\xfb")),
             ("two bytes", "-_8", Some(b"\xfb\xff"), Some(b"\xfb\xff")),

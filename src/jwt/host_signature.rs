@@ -10,15 +10,16 @@
 //! A host may lack the function or answer nonsense. [`self_test`] asks it what is known already,
 //! one good and one bad signature per algorithm, before it is trusted.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use prost::encoding::{WireType, encode_key, encode_varint};
 
 use crate::json;
 use crate::jwt::algorithm::Algorithm;
-use crate::jwt::base64url;
-use crate::jwt::key::VerifyingKey;
+use crate::jwt::key::{Material, VerifyingKey};
 use crate::jwt::signature::{BadSignature, SignatureVerifier, check_fit};
+use crate::jwt::{base64url, der};
 
 /// The name to call.
 pub const FOREIGN_FUNCTION: &str = "verify_signature";
@@ -42,35 +43,18 @@ pub fn encode_request(
 ) -> Result<Vec<u8>, BadSignature> {
     check_fit(algorithm, key, signature)?;
     let hash = hash_function(algorithm).ok_or(BadSignature)?;
-    match algorithm {
-        Algorithm::Es256 => {
-            let signature =
-                p256::ecdsa::Signature::from_slice(signature).map_err(|_| BadSignature)?;
-            Ok(encode_message(
-                hash,
-                key,
-                signature.to_der().as_bytes(),
-                signing_input,
-            ))
+    let encoded = match key.material() {
+        Material::P256(_) => {
+            p256::ecdsa::Signature::from_slice(signature).map_err(|_| BadSignature)?;
+            raw_to_der(signature)
         }
-        Algorithm::Es384 => {
-            let signature =
-                p384::ecdsa::Signature::from_slice(signature).map_err(|_| BadSignature)?;
-            Ok(encode_message(
-                hash,
-                key,
-                signature.to_der().as_bytes(),
-                signing_input,
-            ))
+        Material::P384(_) => {
+            p384::ecdsa::Signature::from_slice(signature).map_err(|_| BadSignature)?;
+            raw_to_der(signature)
         }
-        Algorithm::Rs256
-        | Algorithm::Rs384
-        | Algorithm::Rs512
-        | Algorithm::Ps256
-        | Algorithm::Ps384
-        | Algorithm::Ps512
-        | Algorithm::EdDsa => Ok(encode_message(hash, key, signature, signing_input)),
-    }
+        Material::Rsa { .. } | Material::Ed25519(_) => Cow::Borrowed(signature),
+    };
+    Ok(encode_message(hash, key, &encoded, signing_input))
 }
 
 /// Whether the host's answer says that the signature is good. There is one such answer, `result`
@@ -150,6 +134,12 @@ pub struct KnownAnswer {
 #[must_use]
 pub fn known_answers() -> &'static [KnownAnswer] {
     &KNOWN_ANSWERS
+}
+
+/// From r and s of equal length behind each other (RFC 7518, section 3.4).
+fn raw_to_der(signature: &[u8]) -> Cow<'_, [u8]> {
+    let (r, s) = signature.split_at(signature.len() / 2);
+    Cow::Owned(der::ecdsa_signature(r, s))
 }
 
 fn hash_function(algorithm: Algorithm) -> Option<&'static str> {
@@ -295,3 +285,251 @@ const P384_TEST_KEY: &str = concat!(
     r#"KnydpdhpibNANcf1fLmmGAP3kMESkJ","y":"KVt1MKUya0fDc9VxD54CyhXKgfLIxS8QNLZwcx61K"#,
     r#"UzF7Ww8Ku8iV2XAK0fH88wI"}"#,
 );
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
+pub(crate) mod tests {
+    use jwt_simple::algorithms::{P256PublicKey, P384PublicKey, RSAPublicKey};
+    use p256::ecdsa::signature::DigestVerifier;
+    use prost::bytes::Buf;
+    use prost::encoding::{decode_key, decode_varint};
+    use superboring::hash::MessageDigest;
+    use superboring::pkey::PKey;
+    use superboring::rsa::Padding;
+    use superboring::sign::Verifier;
+
+    use super::*;
+    use crate::jwt::key::VerifyingKey;
+    use crate::jwt::test_keys::{sign, verifying_key};
+
+    /// Does natively what the host does with a request: reads the message, the
+    /// SubjectPublicKeyInfo and the DER signature anew, and verifies what it read.
+    pub(crate) struct HostModel;
+
+    impl SignatureVerifier for HostModel {
+        fn verify(
+            &self,
+            algorithm: Algorithm,
+            key: &VerifyingKey,
+            signing_input: &[u8],
+            signature: &[u8],
+        ) -> Result<(), BadSignature> {
+            let request = encode_request(algorithm, key, signing_input, signature)?;
+            let answer = if good(&request) {
+                vec![0x08, 0x01]
+            } else {
+                b"\x12\x03bad".to_vec()
+            };
+            if decode_response(&answer) {
+                Ok(())
+            } else {
+                Err(BadSignature)
+            }
+        }
+
+        fn is_portable(&self, algorithm: Algorithm) -> bool {
+            !supports(algorithm)
+        }
+    }
+
+    /// The fields 1 to 4 of a request.
+    fn decode(mut message: &[u8]) -> [Vec<u8>; 4] {
+        let fields = [1, 2, 3, 4].map(|tag| {
+            assert_eq!(
+                decode_key(&mut message).unwrap(),
+                (tag, WireType::LengthDelimited)
+            );
+            let length = usize::try_from(decode_varint(&mut message).unwrap()).unwrap();
+            message.copy_to_bytes(length).to_vec()
+        });
+        assert!(message.is_empty());
+        fields
+    }
+
+    fn good(request: &[u8]) -> bool {
+        let [hash, spki, signature, text] = decode(request);
+        if let Ok(key) = P256PublicKey::from_der(&spki) {
+            assert_eq!(hash, b"sha256");
+            let Ok(signature) = p256::ecdsa::Signature::from_der(&signature) else {
+                return false;
+            };
+            let hash = |digest: &mut hmac_sha256::Hash| {
+                digest.update(&text);
+                Ok(())
+            };
+            return key.as_ref().verify_digest(hash, &signature).is_ok();
+        }
+        if let Ok(key) = P384PublicKey::from_der(&spki) {
+            assert_eq!(hash, b"sha384");
+            let Ok(signature) = p384::ecdsa::Signature::from_der(&signature) else {
+                return false;
+            };
+            let hash = |digest: &mut hmac_sha512::sha384::Hash| {
+                digest.update(&text);
+                Ok(())
+            };
+            return key.as_ref().verify_digest(hash, &signature).is_ok();
+        }
+        let digest = match hash.as_slice() {
+            b"sha256" => MessageDigest::sha256(),
+            b"sha384" => MessageDigest::sha384(),
+            _ => MessageDigest::sha512(),
+        };
+        let key = RSAPublicKey::from_der(&spki).unwrap();
+        let key = PKey::from_rsa(key.as_ref().clone()).unwrap();
+        let mut verifier = Verifier::new(digest, &key).unwrap();
+        verifier.set_rsa_padding(Padding::PKCS1).unwrap();
+        verifier.update(&text).unwrap();
+        verifier.verify(&signature).unwrap()
+    }
+
+    /// Answers always the same.
+    struct Stubborn(bool);
+
+    impl SignatureVerifier for Stubborn {
+        fn verify(
+            &self,
+            _: Algorithm,
+            _: &VerifyingKey,
+            _: &[u8],
+            _: &[u8],
+        ) -> Result<(), BadSignature> {
+            if self.0 { Ok(()) } else { Err(BadSignature) }
+        }
+
+        fn is_portable(&self, _: Algorithm) -> bool {
+            false
+        }
+    }
+
+    #[test]
+    fn a_request_carries_hash_key_signature_and_text() {
+        for (algorithm, hash) in [
+            (Algorithm::Rs256, "sha256"),
+            (Algorithm::Rs384, "sha384"),
+            (Algorithm::Rs512, "sha512"),
+            (Algorithm::Es256, "sha256"),
+            (Algorithm::Es384, "sha384"),
+        ] {
+            let key = verifying_key(algorithm);
+            let raw = sign(algorithm, b"text");
+            let request = encode_request(algorithm, &key, b"text", &raw).unwrap();
+            let [sent_hash, spki, signature, text] = decode(&request);
+            assert_eq!(sent_hash, hash.as_bytes(), "{algorithm}");
+            assert_eq!(spki, key.spki_der(), "{algorithm}");
+            assert_eq!(text, b"text", "{algorithm}");
+            if algorithm == Algorithm::Es256 || algorithm == Algorithm::Es384 {
+                assert_eq!(signature, der(&raw), "{algorithm}");
+            } else {
+                assert_eq!(signature, raw, "{algorithm}");
+            }
+        }
+    }
+
+    /// X.690: two integers, shortest form, a zero byte before a high bit.
+    #[test]
+    fn der_integers_are_in_their_shortest_form() {
+        let key = verifying_key(Algorithm::Es256);
+        let number = |tail: &[u8]| [vec![0; 32 - tail.len()], tail.to_vec()].concat();
+        for (name, r, s) in [
+            ("small", number(&[1]), number(&[2])),
+            ("high bit", number(&[0x80]), number(&[0xff, 0])),
+            ("long", number(&[0x7f; 32]), number(&[0x80; 32])),
+        ] {
+            let raw = [r, s].concat();
+            let request = encode_request(Algorithm::Es256, &key, b"", &raw).unwrap();
+            assert_eq!(decode(&request)[2], der(&raw), "{name}");
+        }
+    }
+
+    fn der(raw: &[u8]) -> Vec<u8> {
+        let integer = |number: &[u8]| {
+            let zeros = number.iter().take_while(|byte| **byte == 0).count();
+            let sign = if number[zeros] >= 0x80 {
+                vec![0]
+            } else {
+                vec![]
+            };
+            let number = [&sign[..], &number[zeros..]].concat();
+            [&[2, u8::try_from(number.len()).unwrap()], &number[..]].concat()
+        };
+        let (r, s) = raw.split_at(raw.len() / 2);
+        let integers = [integer(r), integer(s)].concat();
+        [
+            &[0x30, u8::try_from(integers.len()).unwrap()],
+            &integers[..],
+        ]
+        .concat()
+    }
+
+    #[test]
+    fn what_the_host_has_not_is_never_asked() {
+        for algorithm in Algorithm::ALL {
+            let asked = encode_request(
+                algorithm,
+                &verifying_key(algorithm),
+                b"",
+                &sign(algorithm, b""),
+            );
+            assert_eq!(asked.is_ok(), supports(algorithm), "{algorithm}");
+            let portable = matches!(
+                algorithm,
+                Algorithm::Ps256 | Algorithm::Ps384 | Algorithm::Ps512 | Algorithm::EdDsa
+            );
+            assert_eq!(supports(algorithm), !portable, "{algorithm}");
+        }
+    }
+
+    #[test]
+    fn one_answer_is_yes() {
+        let rows: &[(&str, &[u8], bool)] = &[
+            ("true", b"\x08\x01", true),
+            ("empty: false", b"", false),
+            ("false, written out", b"\x08\x00", false),
+            ("an error", b"\x12\x03bad", false),
+            ("true and an error", b"\x08\x01\x12\x03bad", false),
+            ("an error and true", b"\x12\x03bad\x08\x01", false),
+            ("true, then false", b"\x08\x01\x08\x00", false),
+            ("true in two bytes", b"\x08\x81\x00", false),
+            ("another number", b"\x08\x02", false),
+            ("truncated", b"\x08", false),
+            ("another field", b"\x18\x01", false),
+            ("text", b"true", false),
+            ("a longer answer", b"\x08\x01\x00", false),
+        ];
+        for (name, answer, yes) in rows {
+            assert_eq!(decode_response(answer), *yes, "{name}");
+        }
+    }
+
+    #[test]
+    fn the_self_test_passes_on_right_answers_alone() {
+        assert_eq!(
+            self_test(&super::super::signature::PortableVerifier),
+            Ok(())
+        );
+        assert_eq!(self_test(&HostModel), Ok(()));
+        let first = Algorithm::Rs256;
+        assert_eq!(
+            self_test(&Stubborn(true)),
+            Err(SelfTestError::AcceptedBad(first))
+        );
+        assert_eq!(
+            self_test(&Stubborn(false)),
+            Err(SelfTestError::RefusedGood(first))
+        );
+    }
+
+    #[test]
+    fn every_algorithm_of_the_host_has_a_known_answer() {
+        let known: Vec<_> = known_answers()
+            .iter()
+            .map(|known| known.algorithm)
+            .collect();
+        let all: Vec<_> = Algorithm::ALL
+            .into_iter()
+            .filter(|one| supports(*one))
+            .collect();
+        assert_eq!(known, all);
+    }
+}

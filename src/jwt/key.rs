@@ -16,12 +16,14 @@
 
 use std::fmt;
 
-use jwt_simple::algorithms::{Edwards25519PublicKey, P256PublicKey, P384PublicKey, RSAPublicKey};
+use p256::elliptic_curve::point::AffineCoordinates;
 use serde_json::{Map, Value};
+use superboring::bn::BigNum;
 use superboring::pkey::{PKey, Public};
+use superboring::rsa::Rsa;
 
 use crate::jwt::algorithm::{Algorithm, AlgorithmSet};
-use crate::jwt::base64url;
+use crate::jwt::{base64url, der};
 
 /// A public key, its name, and the algorithms that it may be used with.
 pub struct VerifyingKey {
@@ -38,9 +40,9 @@ pub(crate) enum Material {
         key: Box<PKey<Public>>,
         modulus_bytes: usize,
     },
-    P256(P256PublicKey),
-    P384(P384PublicKey),
-    Ed25519(Edwards25519PublicKey),
+    P256(p256::ecdsa::VerifyingKey),
+    P384(p384::ecdsa::VerifyingKey),
+    Ed25519(ed25519_compact::PublicKey),
 }
 
 impl VerifyingKey {
@@ -167,6 +169,8 @@ pub enum KeyError {
     PointLength(&'static str),
     /// The point is not on the curve, not canonical, or of small order.
     BadPoint,
+    /// It breaks none of the rules, and the portable back end refuses it nevertheless.
+    Refused,
 }
 
 impl fmt::Display for KeyError {
@@ -194,6 +198,7 @@ impl fmt::Display for KeyError {
             Self::Exponent => f.write_str("an RSA exponent other than 65537"),
             Self::PointLength(member) => write!(f, "`{member}` has not its curve's length"),
             Self::BadPoint => f.write_str("no valid point of its curve"),
+            Self::Refused => f.write_str("refused by the cryptography library"),
         }
     }
 }
@@ -233,39 +238,40 @@ impl Material {
         if without_leading_zeros(&exponent) != EXPONENT {
             return Err(KeyError::Exponent);
         }
-        // What can still fail below is a disagreement of the library about the bounds above.
-        let key = RSAPublicKey::from_components(modulus, &EXPONENT)
-            .map_err(|_| KeyError::ModulusBits(bits))?;
-        let spki_der = key.to_der().map_err(|_| KeyError::ModulusBits(bits))?;
-        let key = PKey::from_rsa(key.as_ref().clone()).map_err(|_| KeyError::ModulusBits(bits))?;
-        Ok((
-            Self::Rsa {
-                key: Box::new(key),
-                modulus_bytes: modulus.len(),
-            },
-            spki_der,
-        ))
+        let number = |bytes| BigNum::from_slice(bytes).map_err(|_| KeyError::Refused);
+        let key = Rsa::<Public>::from_public_components(number(modulus)?, number(&EXPONENT)?)
+            .and_then(PKey::from_rsa)
+            .map_err(|_| KeyError::Refused)?;
+        let material = Self::Rsa {
+            key: Box::new(key),
+            modulus_bytes: modulus.len(),
+        };
+        Ok((material, der::rsa_spki(modulus, &EXPONENT)))
     }
 
     fn p256(jwk: &Map<String, Value>) -> Result<(Self, Vec<u8>), KeyError> {
-        let key = P256PublicKey::from_bytes(&uncompressed_point::<32>(jwk)?)
-            .map_err(|_| KeyError::BadPoint)?;
-        let spki_der = key.to_der().map_err(|_| KeyError::BadPoint)?;
-        Ok((Self::P256(key), spki_der))
+        let (x, y) = coordinates::<32>(jwk)?;
+        let point = p256::AffinePoint::from_coordinates(&x.into(), &y.into()).into_option();
+        let key = point
+            .and_then(|point| p256::ecdsa::VerifyingKey::from_affine(point).ok())
+            .ok_or(KeyError::BadPoint)?;
+        Ok((Self::P256(key), der::p256_spki(&uncompressed_point(&x, &y))))
     }
 
     fn p384(jwk: &Map<String, Value>) -> Result<(Self, Vec<u8>), KeyError> {
-        let key = P384PublicKey::from_bytes(&uncompressed_point::<48>(jwk)?)
-            .map_err(|_| KeyError::BadPoint)?;
-        let spki_der = key.to_der().map_err(|_| KeyError::BadPoint)?;
-        Ok((Self::P384(key), spki_der))
+        let (x, y) = coordinates::<48>(jwk)?;
+        let point = p384::AffinePoint::from_coordinates(&x.into(), &y.into()).into_option();
+        let key = point
+            .and_then(|point| p384::ecdsa::VerifyingKey::from_affine(point).ok())
+            .ok_or(KeyError::BadPoint)?;
+        Ok((Self::P384(key), der::p384_spki(&uncompressed_point(&x, &y))))
     }
 
     fn ed25519(jwk: &Map<String, Value>) -> Result<(Self, Vec<u8>), KeyError> {
         let point = fixed_bytes::<32>(jwk, "x")?;
-        let key = Edwards25519PublicKey::from_bytes(&point).map_err(|_| KeyError::BadPoint)?;
-        let spki_der = key.to_der();
-        Ok((Self::Ed25519(key), spki_der))
+        let key = ed25519_compact::PublicKey::new(point);
+        key.validate().map_err(|_| KeyError::BadPoint)?;
+        Ok((Self::Ed25519(key), der::ed25519_spki(&point)))
     }
 
     fn algorithms(&self) -> AlgorithmSet {
@@ -328,11 +334,13 @@ fn fixed_bytes<const N: usize>(
         .map_err(|_| KeyError::PointLength(member))
 }
 
-/// SEC 1, section 2.3.3: 4, x, y.
-fn uncompressed_point<const N: usize>(jwk: &Map<String, Value>) -> Result<Vec<u8>, KeyError> {
-    let x = fixed_bytes::<N>(jwk, "x")?;
-    let y = fixed_bytes::<N>(jwk, "y")?;
-    Ok([&[4], x.as_slice(), y.as_slice()].concat())
+fn coordinates<const N: usize>(jwk: &Map<String, Value>) -> Result<([u8; N], [u8; N]), KeyError> {
+    Ok((fixed_bytes(jwk, "x")?, fixed_bytes(jwk, "y")?))
+}
+
+/// SEC 1, section 2.3.3.
+fn uncompressed_point(x: &[u8], y: &[u8]) -> Vec<u8> {
+    [&[4], x, y].concat()
 }
 
 fn without_leading_zeros(mut number: &[u8]) -> &[u8] {
@@ -359,3 +367,221 @@ const MAX_MODULUS_BITS: usize = 4096;
 
 /// 65537, the one exponent that both back ends take.
 const EXPONENT: [u8; 3] = [1, 0, 1];
+
+#[cfg(test)]
+#[allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects
+)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::jwt::algorithm::Algorithm::{EdDsa, Es256, Es384, Ps256, Rs256, Rs512};
+    use crate::jwt::test_keys::{base64url, jwk, jwk_with, rsa_jwk};
+
+    /// An odd number of so many bits; nobody checks that it has two prime factors.
+    fn modulus(bits: usize) -> Vec<u8> {
+        let mut bytes = vec![0xa5; bits.div_ceil(8)];
+        bytes[0] = 1 << ((bits - 1) % 8);
+        bytes
+    }
+
+    fn text(jwk: &Value, member: &str) -> String {
+        jwk[member].as_str().unwrap().to_owned()
+    }
+
+    #[test]
+    fn takes_the_keys_that_both_back_ends_take() {
+        let every_rsa: Vec<_> = Algorithm::ALL.into_iter().take(6).collect();
+        let (n, x) = (text(&jwk(Rs256), "n"), text(&jwk(EdDsa), "x"));
+        let padded = |text: &str| format!("{text}{}", "=".repeat((4 - text.len() % 4) % 4));
+        #[rustfmt::skip]
+        let rows: &[(&str, Value, &[Algorithm])] = &[
+            ("RSA", jwk(Rs256), &every_rsa),
+            ("RSA, 2048 bits", rsa_jwk(&modulus(2048)), &every_rsa),
+            ("RSA, 2049 bits", rsa_jwk(&modulus(2049)), &every_rsa),
+            ("RSA, 4096 bits", rsa_jwk(&modulus(4096)), &every_rsa),
+            ("RSA, alg RS256", jwk_with(Rs256, json!({"alg": "RS256"})), &[Rs256]),
+            ("RSA, alg PS256", jwk_with(Rs256, json!({"alg": "PS256"})), &[Ps256]),
+            ("RSA, padded n", jwk_with(Rs256, json!({"n": padded(&n)})), &every_rsa),
+            ("RSA, padded e", jwk_with(Rs256, json!({"e": "AAEAAQ=="})), &every_rsa),
+            ("RSA, zeros before e", jwk_with(Rs256, json!({"e": "AAAAAAABAAE"})), &every_rsa),
+            ("P-256", jwk(Es256), &[Es256]),
+            ("P-256, alg ES256", jwk_with(Es256, json!({"alg": "ES256"})), &[Es256]),
+            ("P-384", jwk(Es384), &[Es384]),
+            ("Ed25519", jwk(EdDsa), &[EdDsa]),
+            ("Ed25519, padded", jwk_with(EdDsa, json!({"x": padded(&x)})), &[EdDsa]),
+            ("use sig", jwk_with(Es256, json!({"use": "sig"})), &[Es256]),
+            ("key_ops verify", jwk_with(Es256, json!({"key_ops": ["verify"]})), &[Es256]),
+            ("key_ops both", jwk_with(Es256, json!({"key_ops": ["sign", "verify"]})), &[Es256]),
+            ("unknown members", jwk_with(Es256, json!({"x5u": "http://a", "x5c": 1})), &[Es256]),
+        ];
+        for (name, jwk, algorithms) in rows {
+            let key = VerifyingKey::from_jwk(jwk).map_err(|error| format!("{name}: {error}"));
+            let key = key.unwrap();
+            assert_eq!(
+                key.algorithms().iter().collect::<Vec<_>>(),
+                *algorithms,
+                "{name}"
+            );
+            assert_eq!(key.key_id(), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn refuses_every_other_key_with_its_reason() {
+        let not_on_curve = {
+            let mut y = base64url::decode_member(&text(&jwk(Es256), "y")).unwrap();
+            y[31] ^= 1;
+            base64url(&y)
+        };
+        let mut even = modulus(2048);
+        even[255] = 2;
+        let zero_padded = |member: &str| {
+            let bytes = base64url::decode_member(&text(&jwk(Es256), member)).unwrap();
+            base64url(&[&[0], bytes.as_slice()].concat())
+        };
+        // P-256's p (SEC 2, section 2.4.2): no coordinate is as large.
+        let p256_p = base64url(
+            &[
+                &[0xff, 0xff, 0xff, 0xff, 0, 0, 0, 1][..],
+                &[0; 12],
+                &[0xff; 12],
+            ]
+            .concat(),
+        );
+        let identity = base64url(&[&[1][..], &[0; 31]].concat());
+        let non_canonical = base64url(&[&[0xee][..], &[0xff; 30], &[0x7f]].concat());
+        let zeros = |length| base64url(&vec![0; length]);
+        let with = |algorithm, members| jwk_with(algorithm, members);
+        #[rustfmt::skip]
+        let rows: &[(&str, Value, KeyError)] = &[
+            ("a string", json!("key"), KeyError::NotAnObject),
+            ("an array", json!([]), KeyError::NotAnObject),
+            ("null", json!(null), KeyError::NotAnObject),
+            ("no kty", with(Rs256, json!({"kty": null})), KeyError::Missing("kty")),
+            ("kty 1", with(Rs256, json!({"kty": 1})), KeyError::WrongType("kty")),
+            ("kty rsa", with(Rs256, json!({"kty": "rsa"})), KeyError::UnsupportedKeyType),
+            ("kty AKP", with(Rs256, json!({"kty": "AKP"})), KeyError::UnsupportedKeyType),
+            ("oct", json!({"kty": "oct", "k": "AAAA"}), KeyError::Symmetric),
+            ("oct, HS256", json!({"kty": "oct", "k": "AA", "alg": "HS256"}), KeyError::Symmetric),
+            ("kid 1", with(Rs256, json!({"kid": 1})), KeyError::WrongType("kid")),
+            ("use enc", with(Rs256, json!({"use": "enc"})), KeyError::NotForSignatures),
+            ("use SIG", with(Rs256, json!({"use": "SIG"})), KeyError::NotForSignatures),
+            ("use 1", with(Rs256, json!({"use": ["sig"]})), KeyError::WrongType("use")),
+            ("key_ops []", with(Rs256, json!({"key_ops": []})), KeyError::NotForVerification),
+            ("sign only", with(Rs256, json!({"key_ops": ["sign"]})), KeyError::NotForVerification),
+            ("key_ops text", with(Rs256, json!({"key_ops": "verify"})),
+             KeyError::WrongType("key_ops")),
+            ("alg 1", with(Rs256, json!({"alg": 1})), KeyError::WrongType("alg")),
+            ("alg HS256", with(Rs256, json!({"alg": "HS256"})), KeyError::UnknownAlgorithm),
+            ("alg none", with(Rs256, json!({"alg": "none"})), KeyError::UnknownAlgorithm),
+            ("alg RSA-OAEP", with(Rs256, json!({"alg": "RSA-OAEP"})), KeyError::UnknownAlgorithm),
+            ("alg ES256 on RSA", with(Rs256, json!({"alg": "ES256"})),
+             KeyError::AlgorithmDoesNotFit(Es256)),
+            ("alg ES384 on P-256", with(Es256, json!({"alg": "ES384"})),
+             KeyError::AlgorithmDoesNotFit(Es384)),
+            ("alg RS512 on Ed25519", with(EdDsa, json!({"alg": "RS512"})),
+             KeyError::AlgorithmDoesNotFit(Rs512)),
+            ("no n", with(Rs256, json!({"n": null})), KeyError::Missing("n")),
+            ("n 1", with(Rs256, json!({"n": 1})), KeyError::WrongType("n")),
+            ("n not base64url", with(Rs256, json!({"n": "+/+/"})), KeyError::BadBase64Url("n")),
+            ("n with a line end", with(Rs256, json!({"n": "AQAB\n"})), KeyError::BadBase64Url("n")),
+            ("n empty", with(Rs256, json!({"n": ""})), KeyError::ModulusBits(0)),
+            ("n zero", with(Rs256, json!({"n": "AAAA"})), KeyError::ModulusBits(0)),
+            ("1024 bits", rsa_jwk(&modulus(1024)), KeyError::ModulusBits(1024)),
+            ("2047 bits", rsa_jwk(&modulus(2047)), KeyError::ModulusBits(2047)),
+            ("1024 bits in 256 bytes", rsa_jwk(&[vec![0; 128], modulus(1024)].concat()),
+             KeyError::ModulusBits(1024)),
+            ("4097 bits", rsa_jwk(&modulus(4097)), KeyError::ModulusBits(4097)),
+            ("500,000 bits", rsa_jwk(&modulus(500_000)), KeyError::ModulusBits(500_000)),
+            ("even n", rsa_jwk(&even), KeyError::EvenModulus),
+            ("no e", with(Rs256, json!({"e": null})), KeyError::Missing("e")),
+            ("e = 3", with(Rs256, json!({"e": "Aw"})), KeyError::Exponent),
+            ("e = 65536", with(Rs256, json!({"e": "AQAA"})), KeyError::Exponent),
+            ("e = 65539", with(Rs256, json!({"e": "AQAD"})), KeyError::Exponent),
+            ("e = 65537 * 256", with(Rs256, json!({"e": "AQABAA"})), KeyError::Exponent),
+            ("e empty", with(Rs256, json!({"e": ""})), KeyError::Exponent),
+            ("no crv", with(Es256, json!({"crv": null})), KeyError::Missing("crv")),
+            ("P-521", with(Es256, json!({"crv": "P-521"})), KeyError::UnsupportedCurve),
+            ("secp256k1", with(Es256, json!({"crv": "secp256k1"})), KeyError::UnsupportedCurve),
+            ("P-256 as OKP", with(Es256, json!({"kty": "OKP"})), KeyError::UnsupportedCurve),
+            ("P-384's point as P-256", with(Es384, json!({"crv": "P-256"})),
+             KeyError::PointLength("x")),
+            ("P-256's point as P-384", with(Es256, json!({"crv": "P-384"})),
+             KeyError::PointLength("x")),
+            ("no x", with(Es256, json!({"x": null})), KeyError::Missing("x")),
+            ("no y", with(Es256, json!({"y": null})), KeyError::Missing("y")),
+            ("33 bytes of x", with(Es256, json!({"x": zero_padded("x")})),
+             KeyError::PointLength("x")),
+            ("33 bytes of y", with(Es256, json!({"y": zero_padded("y")})),
+             KeyError::PointLength("y")),
+            ("not on the curve", with(Es256, json!({"y": not_on_curve})), KeyError::BadPoint),
+            ("x = p", with(Es256, json!({"x": p256_p})), KeyError::BadPoint),
+            ("the point 0, 0", with(Es256, json!({"x": zeros(32), "y": zeros(32)})),
+             KeyError::BadPoint),
+            ("P-384's 0, 0", with(Es384, json!({"x": zeros(48), "y": zeros(48)})),
+             KeyError::BadPoint),
+            ("X25519", with(EdDsa, json!({"crv": "X25519"})), KeyError::UnsupportedCurve),
+            ("Ed448", with(EdDsa, json!({"crv": "Ed448"})), KeyError::UnsupportedCurve),
+            ("Ed25519 as EC", with(EdDsa, json!({"kty": "EC"})), KeyError::UnsupportedCurve),
+            ("31 bytes", with(EdDsa, json!({"x": base64url(&[9; 31])})),
+             KeyError::PointLength("x")),
+            ("33 bytes", with(EdDsa, json!({"x": base64url(&[9; 33])})),
+             KeyError::PointLength("x")),
+            ("small order", with(EdDsa, json!({"x": identity})), KeyError::BadPoint),
+            ("not canonical", with(EdDsa, json!({"x": non_canonical})), KeyError::BadPoint),
+            ("all ones", with(EdDsa, json!({"x": base64url(&[0xff; 32])})), KeyError::BadPoint),
+        ];
+        for (name, jwk, reason) in rows {
+            assert_eq!(VerifyingKey::from_jwk(jwk).err(), Some(*reason), "{name}");
+            assert!(!reason.to_string().is_empty(), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_fingerprint_is_of_the_material_alone() {
+        let of = |jwk: Value| VerifyingKey::from_jwk(&jwk).unwrap().fingerprint();
+        let n = base64url::decode_member(&text(&jwk(Rs256), "n")).unwrap();
+        let same = of(jwk(Rs256));
+        assert_eq!(
+            same,
+            of(jwk_with(
+                Rs256,
+                json!({"kid": "a", "alg": "RS256", "use": "sig"})
+            ))
+        );
+        assert_eq!(
+            same,
+            of(jwk_with(
+                Rs256,
+                json!({"n": base64url(&[&[0, 0], n.as_slice()].concat())})
+            ))
+        );
+        let different = [
+            jwk(Rs256),
+            jwk(Es256),
+            jwk(Es384),
+            jwk(EdDsa),
+            rsa_jwk(&modulus(2048)),
+        ];
+        for (i, one) in different.iter().enumerate() {
+            for (j, other) in different.iter().enumerate() {
+                assert_eq!(of(one.clone()) == of(other.clone()), i == j, "{i} {j}");
+            }
+        }
+    }
+
+    #[test]
+    fn debug_output_names_the_key_and_dumps_nothing() {
+        let jwk = jwk_with(Rs256, json!({"kid": "a", "alg": "RS256"}));
+        let output = format!("{:?}", VerifyingKey::from_jwk(&jwk).unwrap());
+        assert!(
+            output.contains("\"a\"") && output.contains("Rs256"),
+            "{output}"
+        );
+        assert!(output.len() < 200, "{output}");
+    }
+}
