@@ -68,13 +68,7 @@ impl Backend {
             AnyServer::Http1(server) => server.address(),
             AnyServer::Http2(server) => server.address(),
         };
-        Ok(Self {
-            name: name.to_owned(),
-            address,
-            received,
-            answer,
-            _server: server,
-        })
+        Ok(Self { name: name.to_owned(), address, received, answer, _server: server })
     }
 
     /// The name that its answers carry.
@@ -152,9 +146,9 @@ impl Handler for Recorder {
     fn answer(&self, request: ReceivedRequest) -> Answer {
         let set = unpoisoned(&self.answer).clone();
         let answer = set.unwrap_or_else(|| match request.headers.text("upgrade") {
-            Some(protocol) => Answer::status(101)
-                .header("connection", "upgrade")
-                .header("upgrade", protocol),
+            Some(protocol) => {
+                Answer::status(101).header("connection", "upgrade").header("upgrade", protocol)
+            }
             None => Answer::json(describe(&self.name, &request)),
         });
         self.received.push(request);
@@ -162,10 +156,7 @@ impl Handler for Recorder {
     }
 
     fn gave_up(&self) -> bool {
-        unpoisoned(&self.answer)
-            .as_ref()
-            .and_then(|answer| answer.fault)
-            != Some(Fault::Hang)
+        unpoisoned(&self.answer).as_ref().and_then(|answer| answer.fault) != Some(Fault::Hang)
     }
 }
 
@@ -173,10 +164,7 @@ fn describe_lines(lines: &HeaderLines) -> Value {
     lines
         .iter()
         .map(|line| {
-            json!([
-                line.name.escape_ascii().to_string(),
-                line.value.escape_ascii().to_string()
-            ])
+            json!([line.name.escape_ascii().to_string(), line.value.escape_ascii().to_string()])
         })
         .collect()
 }

@@ -50,10 +50,7 @@ impl Bootstrap {
 
     /// Adds a listener that never changes.
     pub fn listener(mut self, listener: Listener) -> Self {
-        push(
-            &mut self.0["static_resources"]["listeners"],
-            listener.to_json(),
-        );
+        push(&mut self.0["static_resources"]["listeners"], listener.to_json());
         self
     }
 
@@ -429,10 +426,7 @@ fn endpoint(address: SocketAddr) -> Value {
 
 fn names(resources: &Value) -> Vec<String> {
     let resources = resources.as_array().map(Vec::as_slice).unwrap_or_default();
-    resources
-        .iter()
-        .filter_map(|one| one["name"].as_str().map(str::to_owned))
-        .collect()
+    resources.iter().filter_map(|one| one["name"].as_str().map(str::to_owned)).collect()
 }
 
 fn push(array: &mut Value, item: Value) {

@@ -80,12 +80,7 @@ pub enum ClientError {
 impl Client {
     /// Speaks HTTP/1.1 to `address`, and gives a response 15 seconds.
     pub fn new(address: SocketAddr) -> Self {
-        Self {
-            address,
-            protocol: Protocol::Http1,
-            timeout: DEFAULT_TIMEOUT,
-            log: None,
-        }
+        Self { address, protocol: Protocol::Http1, timeout: DEFAULT_TIMEOUT, log: None }
     }
 
     /// Speaks HTTP/2 with prior knowledge.
@@ -117,11 +112,7 @@ impl Client {
             Protocol::Http1 => self.send_http1(&request),
             Protocol::Http2 => self.send_http2(&request),
         };
-        Exchange {
-            request,
-            response,
-            log: self.log.clone(),
-        }
+        Exchange { request, response, log: self.log.clone() }
     }
 
     /// Sends a request on a thread of its own.
@@ -157,23 +148,15 @@ impl Client {
     }
 
     fn send_http2(&self, request: &Request) -> Result<Response, ClientError> {
-        let (head, trailers) = request
-            .to_http2()
-            .map_err(|error| self.http2_error(error))?;
-        http2::exchange(
-            self.address,
-            head,
-            request.body.clone(),
-            trailers,
-            self.timeout,
-        )
-        .map(|response| Response {
-            status: response.status,
-            headers: response.headers,
-            body: response.body,
-            trailers: response.trailers,
-        })
-        .map_err(|error| self.http2_error(error))
+        let (head, trailers) = request.to_http2().map_err(|error| self.http2_error(error))?;
+        http2::exchange(self.address, head, request.body.clone(), trailers, self.timeout)
+            .map(|response| Response {
+                status: response.status,
+                headers: response.headers,
+                body: response.body,
+                trailers: response.trailers,
+            })
+            .map_err(|error| self.http2_error(error))
     }
 
     fn http2_error(&self, error: Http2Error) -> ClientError {
@@ -258,11 +241,7 @@ impl Request {
 
     fn to_http2(&self) -> Result<(http::Request<()>, Option<http::HeaderMap>), Http2Error> {
         let mut headers = HeaderLines::default();
-        for line in self
-            .headers
-            .iter()
-            .filter(|line| !line.name.eq_ignore_ascii_case(b"host"))
-        {
+        for line in self.headers.iter().filter(|line| !line.name.eq_ignore_ascii_case(b"host")) {
             headers.push(&line.name, &line.value);
         }
         let authority = self.headers.get("host").unwrap_or(b"localhost");
@@ -271,16 +250,9 @@ impl Request {
             .authority(authority)
             .path_and_query(self.target.as_slice())
             .build()?;
-        let mut request = http::Request::builder()
-            .method(self.method.as_str())
-            .uri(uri)
-            .body(())?;
+        let mut request = http::Request::builder().method(self.method.as_str()).uri(uri).body(())?;
         *request.headers_mut() = headers.to_map()?;
-        let trailers = if self.trailers.is_empty() {
-            None
-        } else {
-            Some(self.trailers.to_map()?)
-        };
+        let trailers = if self.trailers.is_empty() { None } else { Some(self.trailers.to_map()?) };
         Ok((request, trailers))
     }
 }
@@ -305,9 +277,7 @@ impl Exchange {
     /// With the whole exchange otherwise.
     #[track_caller]
     pub fn expect_status(&self, status: u16) -> &Response {
-        self.expect(&format!("status {status}"), |response| {
-            response.status == status
-        })
+        self.expect(&format!("status {status}"), |response| response.status == status)
     }
 
     /// The response, if `holds`.
@@ -330,11 +300,7 @@ impl Exchange {
     /// Always, with the request, `what`, the response and the log's tail.
     #[track_caller]
     pub fn fail(&self, what: &str) -> ! {
-        let log = self
-            .log
-            .as_deref()
-            .map(crate::envoy::tail)
-            .unwrap_or_default();
+        let log = self.log.as_deref().map(crate::envoy::tail).unwrap_or_default();
         panic!("\nexpected: {what}\n{self}\n{log}")
     }
 
@@ -352,9 +318,7 @@ impl Pending {
 
     /// Waits for the response.
     pub fn wait(self) -> Exchange {
-        self.0
-            .join()
-            .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        self.0.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     }
 }
 
@@ -462,10 +426,7 @@ fn push_lines(bytes: &mut Vec<u8>, lines: &HeaderLines) {
 
 /// A blocking socket reports its timeout as one of two kinds, by platform.
 fn timed_out(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut
-    )
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut)
 }
 
 /// Over any wait of the filter: a fetch takes at most 5 s, a waiting stream 6 s.

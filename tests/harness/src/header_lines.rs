@@ -18,10 +18,7 @@ pub struct HeaderLines(Vec<HeaderLine>);
 impl HeaderLines {
     /// Adds a line at the end.
     pub fn push(&mut self, name: impl AsRef<[u8]>, value: impl AsRef<[u8]>) {
-        self.0.push(HeaderLine {
-            name: name.as_ref().to_vec(),
-            value: value.as_ref().to_vec(),
-        });
+        self.0.push(HeaderLine { name: name.as_ref().to_vec(), value: value.as_ref().to_vec() });
     }
 
     /// The value of the first line with this name, compared without case.
@@ -31,8 +28,7 @@ impl HeaderLines {
 
     /// As [`get`](Self::get), as text; bytes that are not UTF-8 show as U+FFFD.
     pub fn text(&self, name: &str) -> Option<String> {
-        self.get(name)
-            .map(|value| String::from_utf8_lossy(value).into_owned())
+        self.get(name).map(|value| String::from_utf8_lossy(value).into_owned())
     }
 
     /// The values of all lines with this name, in order.

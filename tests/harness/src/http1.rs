@@ -53,10 +53,7 @@ struct Malformed(String);
 
 impl Wire {
     pub(crate) fn new(stream: impl Stream + 'static) -> Self {
-        Self {
-            stream: Box::new(stream),
-            ahead: Vec::new(),
-        }
+        Self { stream: Box::new(stream), ahead: Vec::new() }
     }
 
     /// Reads one request head. `None` when the peer closed before its first byte.
@@ -70,12 +67,7 @@ impl Wire {
         let headers = collect(parsed.headers);
         let method = parsed.method.unwrap_or_default().to_owned();
         let target = parsed.path.unwrap_or_default().to_owned();
-        Ok(Some(RequestHead {
-            raw,
-            method,
-            target,
-            headers,
-        }))
+        Ok(Some(RequestHead { raw, method, target, headers }))
     }
 
     /// Reads one response head and skips interim responses other than 101.
@@ -89,10 +81,7 @@ impl Wire {
             parsed.parse(&raw).map_err(malformed)?;
             let status = parsed.code.unwrap_or_default();
             if status == 101 || status >= 200 {
-                return Ok(ResponseHead {
-                    status,
-                    headers: collect(parsed.headers),
-                });
+                return Ok(ResponseHead { status, headers: collect(parsed.headers) });
             }
         }
     }
@@ -100,18 +89,14 @@ impl Wire {
     pub(crate) fn read_body(&mut self, framing: Framing) -> io::Result<Body> {
         match framing {
             Framing::None => Ok(Body::default()),
-            Framing::Length(length) => Ok(Body {
-                bytes: self.take(length)?,
-                trailers: HeaderLines::default(),
-            }),
+            Framing::Length(length) => {
+                Ok(Body { bytes: self.take(length)?, trailers: HeaderLines::default() })
+            }
             Framing::Chunked => self.read_chunks(),
             Framing::UntilClose => {
                 let mut bytes = std::mem::take(&mut self.ahead);
                 self.stream.read_to_end(&mut bytes)?;
-                Ok(Body {
-                    bytes,
-                    trailers: HeaderLines::default(),
-                })
+                Ok(Body { bytes, trailers: HeaderLines::default() })
             }
         }
     }
@@ -143,10 +128,7 @@ impl Wire {
                 return if self.ahead.is_empty() {
                     Ok(None)
                 } else {
-                    Err(io::Error::new(
-                        io::ErrorKind::UnexpectedEof,
-                        "closed inside a head",
-                    ))
+                    Err(io::Error::new(io::ErrorKind::UnexpectedEof, "closed inside a head"))
                 };
             }
         }
@@ -173,8 +155,7 @@ impl Wire {
                 return Ok(body);
             }
             let colon = find(&line, b":", 0).ok_or_else(|| malformed("a trailer without `:`"))?;
-            body.trailers
-                .push(&line[..colon], line[colon + 1..].trim_ascii());
+            body.trailers.push(&line[..colon], line[colon + 1..].trim_ascii());
         }
     }
 
@@ -186,10 +167,7 @@ impl Wire {
                 return Ok(line);
             }
             if self.fill()? == 0 {
-                return Err(io::Error::new(
-                    io::ErrorKind::UnexpectedEof,
-                    "closed inside a body",
-                ));
+                return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "closed inside a body"));
             }
         }
     }
@@ -254,10 +232,7 @@ fn content_length(headers: &HeaderLines) -> io::Result<Option<usize>> {
     let Some(value) = headers.text("content-length") else {
         return Ok(None);
     };
-    value
-        .parse()
-        .map(Some)
-        .map_err(|_| malformed(format!("content-length: {value}")))
+    value.parse().map(Some).map_err(|_| malformed(format!("content-length: {value}")))
 }
 
 fn collect(parsed: &[httparse::Header<'_>]) -> HeaderLines {
@@ -269,11 +244,7 @@ fn collect(parsed: &[httparse::Header<'_>]) -> HeaderLines {
 }
 
 fn find(haystack: &[u8], needle: &[u8], from: usize) -> Option<usize> {
-    haystack
-        .get(from..)?
-        .windows(needle.len())
-        .position(|at| at == needle)
-        .map(|at| at + from)
+    haystack.get(from..)?.windows(needle.len()).position(|at| at == needle).map(|at| at + from)
 }
 
 fn malformed(what: impl ToString) -> io::Error {

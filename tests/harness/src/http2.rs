@@ -56,9 +56,8 @@ impl Http2Server {
         let stop = Arc::new(Notify::new());
         let stopped = Arc::clone(&stop);
         let handler: Arc<dyn Handler> = Arc::new(handler);
-        let thread = std::thread::Builder::new()
-            .name(format!("h2-{}", address.port()))
-            .spawn(move || {
+        let thread = std::thread::Builder::new().name(format!("h2-{}", address.port())).spawn(
+            move || {
                 runtime.block_on(async {
                     let Ok(listener) = TcpListener::from_std(listener) else {
                         return;
@@ -66,12 +65,9 @@ impl Http2Server {
                     tokio::spawn(accept(listener, handler));
                     stopped.notified().await;
                 });
-            })?;
-        Ok(Self {
-            address,
-            stop,
-            thread: Some(thread),
-        })
+            },
+        )?;
+        Ok(Self { address, stop, thread: Some(thread) })
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
@@ -117,18 +113,11 @@ pub(crate) fn exchange(
         let (head, mut stream) = response.await?.into_parts();
         let (body, trailers) = read(&mut stream).await?;
         let headers = HeaderLines::from_map(&head.headers);
-        Ok(Http2Response {
-            status: head.status.as_u16(),
-            headers,
-            body,
-            trailers,
-        })
+        Ok(Http2Response { status: head.status.as_u16(), headers, body, trailers })
     };
     let runtime = runtime()?;
     runtime.block_on(async {
-        tokio::time::timeout(timeout, exchange)
-            .await
-            .unwrap_or(Err(Http2Error::TimedOut))
+        tokio::time::timeout(timeout, exchange).await.unwrap_or(Err(Http2Error::TimedOut))
     })
 }
 
@@ -191,21 +180,12 @@ async fn answer(
 ) -> Result<(), Http2Error> {
     let (head, mut stream) = request.into_parts();
     let (body, trailers) = read(&mut stream).await?;
-    let path = head
-        .uri
-        .path_and_query()
-        .map_or("/", |target| target.as_str())
-        .to_owned();
+    let path = head.uri.path_and_query().map_or("/", |target| target.as_str()).to_owned();
     let mut headers = HeaderLines::default();
     headers.push(":method", head.method.as_str());
     headers.push(":path", &path);
     headers.push(":scheme", head.uri.scheme_str().unwrap_or_default());
-    headers.push(
-        ":authority",
-        head.uri
-            .authority()
-            .map_or("", |authority| authority.as_str()),
-    );
+    headers.push(":authority", head.uri.authority().map_or("", |authority| authority.as_str()));
     for line in &HeaderLines::from_map(&head.headers) {
         headers.push(&line.name, &line.value);
     }
@@ -251,10 +231,8 @@ fn send(
 }
 
 fn response_head(answer: &Answer) -> Result<http::Response<()>, Http2Error> {
-    let mut response = http::Response::builder()
-        .status(answer.status)
-        .body(())
-        .map_err(Http2Error::Unwritable)?;
+    let mut response =
+        http::Response::builder().status(answer.status).body(()).map_err(Http2Error::Unwritable)?;
     *response.headers_mut() = answer.headers.to_map()?;
     Ok(response)
 }
@@ -267,20 +245,11 @@ async fn read(stream: &mut h2::RecvStream) -> Result<(Vec<u8>, HeaderLines), h2:
         body.extend_from_slice(&piece);
     }
     let trailers = stream.trailers().await?;
-    Ok((
-        body,
-        trailers
-            .as_ref()
-            .map(HeaderLines::from_map)
-            .unwrap_or_default(),
-    ))
+    Ok((body, trailers.as_ref().map(HeaderLines::from_map).unwrap_or_default()))
 }
 
 fn runtime() -> io::Result<Runtime> {
-    Builder::new_current_thread()
-        .enable_io()
-        .enable_time()
-        .build()
+    Builder::new_current_thread().enable_io().enable_time().build()
 }
 
 /// Tests send 60 KiB of headers; `h2` allows 16 KiB unless told.

@@ -75,47 +75,29 @@ impl SigningKey {
     pub fn new(algorithm: Algorithm, kid: &str) -> Self {
         static RSA: OnceLock<Arc<RsaPrivateKey>> = OnceLock::new();
         let rsa = || Secret::Rsa(Arc::clone(RSA.get_or_init(|| new_rsa(2048))));
-        Self {
-            algorithm,
-            kid: kid.to_owned(),
-            secret: new_secret(algorithm, rsa),
-        }
+        Self { algorithm, kid: kid.to_owned(), secret: new_secret(algorithm, rsa) }
     }
 
     /// A key of its own for `algorithm`; RSA has 2048 bits.
     pub fn generate(algorithm: Algorithm, kid: &str) -> Self {
         let secret = new_secret(algorithm, || Secret::Rsa(new_rsa(2048)));
-        Self {
-            algorithm,
-            kid: kid.to_owned(),
-            secret,
-        }
+        Self { algorithm, kid: kid.to_owned(), secret }
     }
 
     /// An RSA key of any size, for the bounds of what is accepted.
     pub fn generate_rsa(algorithm: Algorithm, kid: &str, bits: usize) -> Self {
         let secret = new_secret(algorithm, || Secret::Rsa(new_rsa(bits)));
-        Self {
-            algorithm,
-            kid: kid.to_owned(),
-            secret,
-        }
+        Self { algorithm, kid: kid.to_owned(), secret }
     }
 
     /// The same key under another `kid`.
     pub fn with_kid(&self, kid: &str) -> Self {
-        Self {
-            kid: kid.to_owned(),
-            ..self.clone()
-        }
+        Self { kid: kid.to_owned(), ..self.clone() }
     }
 
     /// The same RSA key for another RSA algorithm. Keys of other kinds have only one.
     pub fn with_algorithm(&self, algorithm: Algorithm) -> Self {
-        Self {
-            algorithm,
-            ..self.clone()
-        }
+        Self { algorithm, ..self.clone() }
     }
 
     /// The algorithm that it signs with.
@@ -159,9 +141,7 @@ impl SigningKey {
     ///
     /// For a key that is not RSA.
     pub fn public_pem(&self) -> String {
-        let Secret::Rsa(key) = &self.secret else {
-            panic!("{} is no RSA key", self.kid)
-        };
+        let Secret::Rsa(key) = &self.secret else { panic!("{} is no RSA key", self.kid) };
         key.to_public_key()
             .to_public_key_pem(LineEnding::LF)
             .unwrap_or_else(|error| panic!("RSA public key: {error}"))

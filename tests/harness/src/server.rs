@@ -77,11 +77,7 @@ impl Server {
     pub fn bind(address: SocketAddr, handler: impl Handler) -> io::Result<Self> {
         let handler: Arc<dyn Handler> = Arc::new(handler);
         let running = Running::start(address, Arc::clone(&handler))?;
-        Ok(Self {
-            address: running.address,
-            handler,
-            running: Some(running),
-        })
+        Ok(Self { address: running.address, handler, running: Some(running) })
     }
 
     /// Listens on a free port of 127.0.0.1.
@@ -172,11 +168,7 @@ impl Running {
         let acceptor = std::thread::Builder::new()
             .name(format!("accept-{}", address.port()))
             .spawn(move || accept(&listener, &for_acceptor, &handler))?;
-        Ok(Self {
-            address,
-            shared,
-            acceptor: Some(acceptor),
-        })
+        Ok(Self { address, shared, acceptor: Some(acceptor) })
     }
 }
 

@@ -29,10 +29,7 @@ impl Token {
 
     /// A token with any payload bytes, JSON or not.
     pub fn with_payload(payload: impl Into<Vec<u8>>) -> Self {
-        Self {
-            header: Header::Members(Map::new()),
-            payload: payload.into(),
-        }
+        Self { header: Header::Members(Map::new()), payload: payload.into() }
     }
 
     /// The claims of a Corbado session: issued now, valid for five minutes.
@@ -84,10 +81,7 @@ impl Token {
 
     /// `alg: none` and an empty signature.
     pub fn unsigned(&self) -> String {
-        format!(
-            "{}.",
-            self.signing_input(json!({ "typ": "JWT", "alg": "none" }))
-        )
+        format!("{}.", self.signing_input(json!({ "typ": "JWT", "alg": "none" })))
     }
 
     /// HS256 with these bytes as the secret, for example a public key's PEM.
@@ -149,10 +143,7 @@ pub fn corbado_claims(project_id: &str, user: &str) -> Value {
 pub fn tampered(token: &str) -> String {
     let (input, signature) = token.rsplit_once('.').unwrap_or_default();
     // The first character: all six of its bits count, those of the last one may be padding.
-    let first = signature
-        .chars()
-        .next()
-        .unwrap_or_else(|| panic!("no signature: {token}"));
+    let first = signature.chars().next().unwrap_or_else(|| panic!("no signature: {token}"));
     let other = if first == 'A' { 'B' } else { 'A' };
     format!("{input}.{other}{}", &signature[1..])
 }
@@ -162,17 +153,10 @@ pub fn with_other_payload(token: &str, claims: &Value) -> String {
     let mut parts = token.split('.');
     let (header, _, signature) = (parts.next(), parts.next(), parts.next());
     let payload = base64url(claims.to_string().as_bytes());
-    format!(
-        "{}.{payload}.{}",
-        header.unwrap_or_default(),
-        signature.unwrap_or_default()
-    )
+    format!("{}.{payload}.{}", header.unwrap_or_default(), signature.unwrap_or_default())
 }
 
 /// Seconds since 1970.
 pub fn unix_now() -> u64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or(Duration::ZERO)
-        .as_secs()
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs()
 }

@@ -19,13 +19,9 @@ fn requests_reach_the_backend_byte_for_byte() {
         let backend = Backend::start("app");
         let envoy = start_with(
             binary,
-            Bootstrap::new()
-                .cluster(Cluster::new("app", backend.address()))
-                .listener(
-                    Listener::new("ingress")
-                        .header_limits(96, 200)
-                        .route(Route::prefix("/").to("app")),
-                ),
+            Bootstrap::new().cluster(Cluster::new("app", backend.address())).listener(
+                Listener::new("ingress").header_limits(96, 200).route(Route::prefix("/").to("app")),
+            ),
         );
         let long = "x".repeat(60 * 1024);
 
@@ -43,15 +39,9 @@ fn requests_reach_the_backend_byte_for_byte() {
         assert_eq!(received.headers.all("cookie"), [&b"a=\xff\xfe"[..], b"b=2"]);
         assert_eq!(received.headers.get("x-long"), Some(long.as_bytes()));
         assert_eq!(received.body, b"hello");
-        assert!(
-            received
-                .raw_head
-                .starts_with(b"POST /a/%2e%2e/b;x//c?q=1 HTTP/1.1\r\n")
-        );
+        assert!(received.raw_head.starts_with(b"POST /a/%2e%2e/b;x//c?q=1 HTTP/1.1\r\n"));
         assert_eq!(backend.count(), 0);
-        envoy
-            .wait_for_access_log("POST HTTP/1.1 200 via_upstream")
-            .unwrap();
+        envoy.wait_for_access_log("POST HTTP/1.1 200 via_upstream").unwrap();
     });
 }
 
@@ -77,10 +67,7 @@ fn trailers_and_crumbs_travel_over_http2() {
         exchange.expect_status(200);
         let received = backend.take_last().expect("the backend saw it");
         assert_eq!(received.trailers.get("x-user-id"), Some(&b"mallory"[..]));
-        assert_eq!(
-            received.headers.get(":authority"),
-            Some(&b"api.example.com"[..])
-        );
+        assert_eq!(received.headers.get(":authority"), Some(&b"api.example.com"[..]));
         assert_eq!(received.headers.all("cookie").join(&b"; "[..]), b"a=1; b=2");
     });
 }
@@ -91,20 +78,12 @@ fn listeners_are_swapped_and_bad_ones_refused() {
         let listener = |body: &str| Listener::new("in").route(Route::prefix("/").direct(200, body));
         let dynamic = DynamicListeners::create(&[listener("old")]).unwrap();
         let envoy = start_with(binary, Bootstrap::new().dynamic_listeners(dynamic.path()));
-        envoy
-            .client("in")
-            .send(Request::get("/"))
-            .expect("the old body", |r| r.text() == "old");
+        envoy.client("in").send(Request::get("/")).expect("the old body", |r| r.text() == "old");
 
-        let update = envoy
-            .update_listeners(&dynamic, &[listener("new")])
-            .unwrap();
+        let update = envoy.update_listeners(&dynamic, &[listener("new")]).unwrap();
 
         assert_eq!(update, ListenerUpdate::Accepted);
-        envoy
-            .client("in")
-            .send(Request::get("/"))
-            .expect("the new body", |r| r.text() == "new");
+        envoy.client("in").send(Request::get("/")).expect("the new body", |r| r.text() == "new");
 
         let bad = listener("bad").manager_with(json!({ "no_such_field": 1 }));
         let update = envoy.update_listeners(&dynamic, &[bad]).unwrap();
@@ -113,10 +92,7 @@ fn listeners_are_swapped_and_bad_ones_refused() {
             matches!(&update, ListenerUpdate::Rejected(log) if log.contains("no_such_field")),
             "{update:?}"
         );
-        envoy
-            .client("in")
-            .send(Request::get("/"))
-            .expect("the new body", |r| r.text() == "new");
+        envoy.client("in").send(Request::get("/")).expect("the new body", |r| r.text() == "new");
     });
 }
 
@@ -126,17 +102,12 @@ fn an_upgraded_connection_carries_bytes_both_ways() {
     let envoy = start(
         Bootstrap::new()
             .cluster(Cluster::new("app", backend.address()))
-            .listener(
-                Listener::new("ingress")
-                    .websocket()
-                    .route(Route::prefix("/").to("app")),
-            ),
+            .listener(Listener::new("ingress").websocket().route(Route::prefix("/").to("app"))),
     );
 
     let mut connection = envoy.client("ingress").connect().unwrap();
-    let upgrade = Request::get("/ws")
-        .header("connection", "Upgrade")
-        .header("upgrade", "websocket");
+    let upgrade =
+        Request::get("/ws").header("connection", "Upgrade").header("upgrade", "websocket");
     let response = connection.send(&upgrade).unwrap();
 
     assert_eq!(response.status, 101, "{response}");
@@ -147,9 +118,7 @@ fn an_upgraded_connection_carries_bytes_both_ways() {
 #[test]
 fn an_envoy_that_refuses_its_configuration_says_why() {
     let options = EnvoyOptions::new(binary(), r#"{ "static_resources": { "nonsense": [] } }"#);
-    let error = Envoy::start(options)
-        .err()
-        .expect("the field does not exist");
+    let error = Envoy::start(options).err().expect("the field does not exist");
     assert!(matches!(&error, EnvoyError::Died(..)), "{error}");
     assert!(error.to_string().contains("nonsense"), "{error}");
 }
@@ -159,10 +128,7 @@ fn an_envoy_that_dies_is_noticed_with_its_log() {
     let envoy = start(Bootstrap::new());
     envoy.admin_post("/quitquitquit").unwrap();
     let error = envoy.wait();
-    assert!(
-        matches!(&error, EnvoyError::Died(status, _) if status.success()),
-        "{error}"
-    );
+    assert!(matches!(&error, EnvoyError::Died(status, _) if status.success()), "{error}");
     assert!(error.to_string().contains("shutting down"), "{error}");
     assert!(matches!(envoy.stats(), Err(EnvoyError::Died(..))));
 }
@@ -187,15 +153,8 @@ fn a_shipped_yaml_runs_on_free_ports() {
     let backend = Backend::start("app");
     let document = Document::parse(SHIPPED).unwrap();
     assert_eq!(document.clusters(), ["app"]);
-    let envoy = start(
-        document
-            .on_free_ports()
-            .with_cluster_at("app", backend.address()),
-    );
-    envoy
-        .client("web")
-        .send(Request::get("/"))
-        .expect_status(200);
+    let envoy = start(document.on_free_ports().with_cluster_at("app", backend.address()));
+    envoy.client("web").send(Request::get("/")).expect_status(200);
     assert_eq!(backend.count(), 1);
 }
 
@@ -204,22 +163,13 @@ fn a_failing_expectation_shows_both_sides_and_the_log() {
     let envoy = start(
         Bootstrap::new().listener(Listener::new("in").route(Route::prefix("/").direct(403, "no"))),
     );
-    let exchange = envoy
-        .client("in")
-        .timeout(Duration::from_secs(5))
-        .send(Request::get("/x"));
+    let exchange = envoy.client("in").timeout(Duration::from_secs(5)).send(Request::get("/x"));
     let panic = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
         exchange.expect_status(200);
     }));
     let message = *panic.unwrap_err().downcast::<String>().unwrap();
-    for part in [
-        "expected: status 200",
-        "GET /x",
-        "403",
-        "body: no",
-        "Envoy's log ends",
-        "[info]",
-    ] {
+    for part in ["expected: status 200", "GET /x", "403", "body: no", "Envoy's log ends", "[info]"]
+    {
         assert!(message.contains(part), "{part} is missing in {message}");
     }
 }
@@ -235,30 +185,21 @@ fn the_end_of_the_process_ends_its_envoy() {
         std::process::abort();
     }
     let output = Command::new(std::env::current_exe().unwrap())
-        .args([
-            "--exact",
-            "the_end_of_the_process_ends_its_envoy",
-            "--nocapture",
-        ])
+        .args(["--exact", "the_end_of_the_process_ends_its_envoy", "--nocapture"])
         .env(ROLE, "1")
         .output()
         .unwrap();
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let value = |name: &str| {
         let line = text.lines().find_map(|line| line.split_once(name));
-        line.unwrap_or_else(|| panic!("no {name} in {text}"))
-            .1
-            .to_owned()
+        line.unwrap_or_else(|| panic!("no {name} in {text}")).1.to_owned()
     };
     let admin = Client::new(value("admin=").parse().unwrap());
     let log = PathBuf::from(value("log="));
 
     let end = Instant::now() + Duration::from_secs(5);
     while admin.send(Request::get("/ready")).response.is_ok() || log.exists() {
-        assert!(
-            Instant::now() < end,
-            "Envoy outlives the process that started it"
-        );
+        assert!(Instant::now() < end, "Envoy outlives the process that started it");
         std::thread::sleep(Duration::from_millis(20));
     }
 }

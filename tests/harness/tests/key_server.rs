@@ -20,21 +20,15 @@ fn it_serves_what_it_is_told_to() {
 
     get().expect("the old document", |response| response.json() == old);
     server.serve_for(&new, Duration::from_secs(90));
-    get().expect("a lifetime", |r| {
-        r.headers.get("cache-control") == Some(b"max-age=90")
-    });
+    get().expect("a lifetime", |r| r.headers.get("cache-control") == Some(b"max-age=90"));
     server.answer_with(Answer::status(503));
     get().expect_status(503);
     server.answer_with(Answer::html("<h1>It works!</h1>"));
     get().expect("HTML", |r| r.text().starts_with("<h1>"));
     server.serve_padded(&new, 2_000_000);
-    get().expect("2 MB of JSON", |r| {
-        r.body.len() == 2_000_000 && r.json() == new
-    });
+    get().expect("2 MB of JSON", |r| r.body.len() == 2_000_000 && r.json() == new);
     server.answer_with(Answer::redirect("http://127.0.0.1:1/"));
-    get().expect("a redirect", |r| {
-        r.status == 302 && r.headers.get("location").is_some()
-    });
+    get().expect("a redirect", |r| r.status == 302 && r.headers.get("location").is_some());
     server.close_mid_body(&new);
     assert!(matches!(get().response, Err(ClientError::Io(_))));
     server.answer_with(Answer::json(&old).after(Duration::from_millis(200)));
@@ -76,10 +70,7 @@ fn each_algorithm_signs_what_another_library_verifies() {
         assert!(verifies(&token, &key), "{}", algorithm.name());
         let wrong = [
             ("tampered", tampered(&token)),
-            (
-                "other payload",
-                with_other_payload(&token, &corbado_claims("pro-1", "usr-2")),
-            ),
+            ("other payload", with_other_payload(&token, &corbado_claims("pro-1", "usr-2"))),
             (
                 "other key",
                 Token::corbado("pro-1", "usr-1").signed_by(&SigningKey::generate(algorithm, "k1")),
@@ -106,16 +97,12 @@ fn confused_and_unsigned_tokens_are_what_they_claim() {
     let unsigned = Token::new(json!({})).unsigned();
     assert!(unsigned.ends_with('.'));
     assert_eq!(header(&unsigned), json!({ "alg": "none", "typ": "JWT" }));
-    let odd = Token::new(json!({}))
-        .header("kid", Value::Null)
-        .header("crit", json!(["x"]));
+    let odd = Token::new(json!({})).header("kid", Value::Null).header("crit", json!(["x"]));
     assert_eq!(
         header(&odd.signed_by(&key)),
         json!({ "alg": "RS256", "typ": "JWT", "crit": ["x"] })
     );
-    let raw = Token::with_payload(*b"\xff")
-        .header_text("not JSON")
-        .signed_by(&key);
+    let raw = Token::with_payload(*b"\xff").header_text("not JSON").signed_by(&key);
     let parts: Vec<_> = raw.split('.').map(decode).collect();
     assert_eq!(parts[..2], [b"not JSON".to_vec(), b"\xff".to_vec()]);
 }
@@ -127,10 +114,7 @@ fn a_key_set_has_only_public_members() {
     for key in document["keys"].as_array().unwrap() {
         let members: Vec<_> = key.as_object().unwrap().keys().cloned().collect();
         let public = ["alg", "crv", "e", "kid", "kty", "n", "use", "x", "y"];
-        assert!(
-            members.iter().all(|name| public.contains(&name.as_str())),
-            "{members:?}"
-        );
+        assert!(members.iter().all(|name| public.contains(&name.as_str())), "{members:?}");
     }
 }
 
@@ -149,30 +133,26 @@ fn verifies(token: &str, key: &SigningKey) -> bool {
         Algorithm::RS256 => RS256PublicKey::from_components(&rsa().0, &rsa().1)
             .unwrap()
             .verify_token::<Value>(token, None),
-        Algorithm::RS384 => RS384PublicKey::from_components(&rsa().0, &rsa().1)
-            .unwrap()
-            .verify_token(token, None),
-        Algorithm::RS512 => RS512PublicKey::from_components(&rsa().0, &rsa().1)
-            .unwrap()
-            .verify_token(token, None),
-        Algorithm::PS256 => PS256PublicKey::from_components(&rsa().0, &rsa().1)
-            .unwrap()
-            .verify_token(token, None),
-        Algorithm::PS384 => PS384PublicKey::from_components(&rsa().0, &rsa().1)
-            .unwrap()
-            .verify_token(token, None),
-        Algorithm::PS512 => PS512PublicKey::from_components(&rsa().0, &rsa().1)
-            .unwrap()
-            .verify_token(token, None),
-        Algorithm::ES256 => ES256PublicKey::from_bytes(&point())
-            .unwrap()
-            .verify_token(token, None),
-        Algorithm::ES384 => ES384PublicKey::from_bytes(&point())
-            .unwrap()
-            .verify_token(token, None),
-        Algorithm::EdDSA => Ed25519PublicKey::from_bytes(&member("x"))
-            .unwrap()
-            .verify_token(token, None),
+        Algorithm::RS384 => {
+            RS384PublicKey::from_components(&rsa().0, &rsa().1).unwrap().verify_token(token, None)
+        }
+        Algorithm::RS512 => {
+            RS512PublicKey::from_components(&rsa().0, &rsa().1).unwrap().verify_token(token, None)
+        }
+        Algorithm::PS256 => {
+            PS256PublicKey::from_components(&rsa().0, &rsa().1).unwrap().verify_token(token, None)
+        }
+        Algorithm::PS384 => {
+            PS384PublicKey::from_components(&rsa().0, &rsa().1).unwrap().verify_token(token, None)
+        }
+        Algorithm::PS512 => {
+            PS512PublicKey::from_components(&rsa().0, &rsa().1).unwrap().verify_token(token, None)
+        }
+        Algorithm::ES256 => ES256PublicKey::from_bytes(&point()).unwrap().verify_token(token, None),
+        Algorithm::ES384 => ES384PublicKey::from_bytes(&point()).unwrap().verify_token(token, None),
+        Algorithm::EdDSA => {
+            Ed25519PublicKey::from_bytes(&member("x")).unwrap().verify_token(token, None)
+        }
     };
     verified.is_ok()
 }

@@ -34,11 +34,7 @@ fn main() -> ExitCode {
     if check_only {
         let report = check(&demo);
         println!("{report}");
-        return if report.failed() == 0 {
-            ExitCode::SUCCESS
-        } else {
-            ExitCode::FAILURE
-        };
+        return if report.failed() == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE };
     }
     WAITING.store(true, Ordering::SeqCst);
     println!("{}", welcome(&demo));

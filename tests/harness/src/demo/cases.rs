@@ -132,12 +132,7 @@ mod tests {
         assert_eq!(ids.len(), cases.len(), "ids are unique");
         for case in &cases {
             let carries = case.carry != Carry::Nothing;
-            assert_eq!(
-                case.token.is_some(),
-                carries,
-                "{}: a token that is carried",
-                case.id
-            );
+            assert_eq!(case.token.is_some(), carries, "{}: a token that is carried", case.id);
             assert_ne!(
                 case.expect.reason.is_some(),
                 case.expect.backend.is_some(),

@@ -40,17 +40,11 @@ struct Row {
 /// Plays every case behind both pages, with a plan each.
 pub fn check(_running: &Demo) -> CheckReport {
     let mut rows = Vec::new();
-    for (origin, port, plan) in [
-        (TWO_HOSTS_ORIGIN, TWO_HOSTS, Plan::Starter),
-        (ONE_HOST_ORIGIN, ONE_HOST, Plan::Pro),
-    ] {
-        let mut page = Page {
-            origin,
-            port,
-            plan,
-            refresh_cookie: String::new(),
-            session: String::new(),
-        };
+    for (origin, port, plan) in
+        [(TWO_HOSTS_ORIGIN, TWO_HOSTS, Plan::Starter), (ONE_HOST_ORIGIN, ONE_HOST, Plan::Pro)]
+    {
+        let mut page =
+            Page { origin, port, plan, refresh_cookie: String::new(), session: String::new() };
         rows.push(page.row("open the page", Page::opens));
         rows.push(page.row("log in", Page::log_in));
         for case in cases() {
@@ -64,10 +58,7 @@ pub fn check(_running: &Demo) -> CheckReport {
 impl CheckReport {
     /// The number of cases that did not go as expected.
     pub fn failed(&self) -> usize {
-        self.rows
-            .iter()
-            .filter(|row| !row.misses.is_empty())
-            .count()
+        self.rows.iter().filter(|row| !row.misses.is_empty()).count()
     }
 }
 
@@ -80,22 +71,13 @@ impl fmt::Display for CheckReport {
                 page = row.page;
                 writeln!(f, "{page}")?;
             }
-            let word = if row.misses.is_empty() {
-                "ok  "
-            } else {
-                "FAIL"
-            };
+            let word = if row.misses.is_empty() { "ok  " } else { "FAIL" };
             writeln!(f, "  {word} {:<30} {}", row.case, row.came)?;
             for miss in &row.misses {
                 writeln!(f, "       {miss}")?;
             }
         }
-        write!(
-            f,
-            "{} of {} as expected",
-            self.rows.len() - self.failed(),
-            self.rows.len()
-        )
+        write!(f, "{} of {} as expected", self.rows.len() - self.failed(), self.rows.len())
     }
 }
 
@@ -114,12 +96,7 @@ type Played = Result<(String, Vec<String>), String>;
 impl Page {
     fn row(&mut self, case: &str, play: impl FnOnce(&mut Self) -> Played) -> Row {
         let (came, misses) = play(self).unwrap_or_else(|error| (String::new(), vec![error]));
-        Row {
-            page: self.origin,
-            case: case.to_owned(),
-            came,
-            misses,
-        }
+        Row { page: self.origin, case: case.to_owned(), came, misses }
     }
 
     fn opens(&mut self) -> Played {
@@ -128,12 +105,7 @@ impl Page {
             let response = self.send(self.port, self.request("GET", self.origin, path))?;
             let content_type = response.headers.text("content-type").unwrap_or_default();
             differ(&mut misses, path, &response.status, &200);
-            differ(
-                &mut misses,
-                path,
-                &content_type.split(';').next(),
-                &Some(wanted),
-            );
+            differ(&mut misses, path, &content_type.split(';').next(), &Some(wanted));
         }
         Ok(("200".to_owned(), misses))
     }
@@ -157,12 +129,7 @@ impl Page {
         let mut misses = Vec::new();
         let granted = response.headers.text("access-control-allow-origin");
         differ(&mut misses, "access-control-allow-origin", &granted, &None);
-        differ(
-            &mut misses,
-            "backend",
-            &response.json().get("backend"),
-            &None,
-        );
+        differ(&mut misses, "backend", &response.json().get("backend"), &None);
         Ok((format!("{} without permission", response.status), misses))
     }
 
@@ -209,22 +176,10 @@ impl Page {
                 &Some(self.origin),
             );
         }
-        judge(
-            &mut misses,
-            "",
-            &case.expect,
-            response.status,
-            &response.json(),
-            token.as_deref(),
-        );
+        judge(&mut misses, "", &case.expect, response.status, &response.json(), token.as_deref());
         if case.carry == Carry::Cookie && case.expect.backend.is_some() {
             let received = values(&response.json(), "cookie");
-            differ(
-                &mut misses,
-                "cookie",
-                &received,
-                &vec![OTHER_COOKIE.to_owned()],
-            );
+            differ(&mut misses, "cookie", &received, &vec![OTHER_COOKIE.to_owned()]);
         }
         Ok((came(&response), misses))
     }
@@ -240,12 +195,7 @@ impl Page {
         let mut misses = Vec::new();
         differ(&mut misses, "preflight, status", &response.status, &200);
         let allowed = header("access-control-allow-origin");
-        differ(
-            &mut misses,
-            "preflight, origin",
-            &allowed.as_str(),
-            &self.origin,
-        );
+        differ(&mut misses, "preflight, origin", &allowed.as_str(), &self.origin);
         if !header("access-control-allow-headers").contains("authorization") {
             misses.push("the preflight does not allow authorization".to_owned());
         }
@@ -278,11 +228,7 @@ impl Page {
     /// A request of this page: one to another origin says where it comes from.
     fn request(&self, method: &str, origin: &str, path: &str) -> Request {
         let request = Request::new(method, path).header("host", host_of(origin));
-        if origin == self.origin {
-            request
-        } else {
-            request.header("origin", self.origin)
-        }
+        if origin == self.origin { request } else { request.header("origin", self.origin) }
     }
 
     fn send(&self, port: u16, request: Request) -> Result<Response, String> {
@@ -304,26 +250,13 @@ fn judge(
 ) {
     let claims = token.map(claims_of).unwrap_or_default();
     let plan = serde_json::from_value(claims["plan"].clone()).unwrap_or(Plan::Starter);
-    let backend = expect
-        .backend
-        .as_ref()
-        .and_then(|backend| backend.for_plan(plan));
+    let backend = expect.backend.as_ref().and_then(|backend| backend.for_plan(plan));
 
     differ(misses, &format!("{hop}status"), &status, &expect.status);
-    differ(
-        misses,
-        &format!("{hop}backend"),
-        &body["backend"].as_str(),
-        &backend,
-    );
+    differ(misses, &format!("{hop}backend"), &body["backend"].as_str(), &backend);
     if expect.reason.is_some() {
         let reason = body["reason"].as_str();
-        differ(
-            misses,
-            &format!("{hop}reason"),
-            &reason,
-            &expect.reason.as_deref(),
-        );
+        differ(misses, &format!("{hop}reason"), &reason, &expect.reason.as_deref());
     }
     if backend.is_some() {
         let bearer = format!("Bearer {}", token.unwrap_or_default());
@@ -334,32 +267,15 @@ fn judge(
             &vec![bearer],
         );
         let user = claims["sub"].as_str().unwrap_or_default().to_owned();
-        differ(
-            misses,
-            &format!("{hop}x-user-id"),
-            &values(body, "x-user-id"),
-            &vec![user],
-        );
-        if values(body, "cookie")
-            .iter()
-            .any(|cookie| cookie.contains(COOKIE))
-        {
+        differ(misses, &format!("{hop}x-user-id"), &values(body, "x-user-id"), &vec![user]);
+        if values(body, "cookie").iter().any(|cookie| cookie.contains(COOKIE)) {
             misses.push(format!("{hop}the backend received the session cookie"));
         }
     }
     if let Some(expect) = &expect.next {
         let next = &body["next"];
-        let status = next["status"]
-            .as_u64()
-            .and_then(|status| status.try_into().ok());
-        judge(
-            misses,
-            "second hop: ",
-            expect,
-            status.unwrap_or_default(),
-            &next["body"],
-            token,
-        );
+        let status = next["status"].as_u64().and_then(|status| status.try_into().ok());
+        judge(misses, "second hop: ", expect, status.unwrap_or_default(), &next["body"], token);
     }
 }
 
@@ -371,10 +287,7 @@ fn differ<T: PartialEq + fmt::Debug>(misses: &mut Vec<String>, what: &str, came:
 
 /// The values of a header, as the echo of a backend lists them.
 fn values(echo: &Value, name: &str) -> Vec<String> {
-    let lines = echo["headers"]
-        .as_array()
-        .map(Vec::as_slice)
-        .unwrap_or_default();
+    let lines = echo["headers"].as_array().map(Vec::as_slice).unwrap_or_default();
     lines
         .iter()
         .filter(|line| line[0] == name)
@@ -393,17 +306,12 @@ fn came(response: &Response) -> String {
     words
         .into_iter()
         .filter_map(Value::as_str)
-        .fold(response.status.to_string(), |line, word| {
-            format!("{line} {word}")
-        })
+        .fold(response.status.to_string(), |line, word| format!("{line} {word}"))
 }
 
 fn token_of(response: &Response) -> Result<String, String> {
     let body = response.json();
-    body["token"]
-        .as_str()
-        .map(str::to_owned)
-        .ok_or_else(|| format!("no token in {body}"))
+    body["token"].as_str().map(str::to_owned).ok_or_else(|| format!("no token in {body}"))
 }
 
 fn claims_of(token: &str) -> Value {

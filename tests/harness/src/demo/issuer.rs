@@ -50,10 +50,7 @@ struct TokenRequest {
 impl Issuer {
     /// An issuer with one new key and nobody logged in.
     pub(super) fn new() -> Self {
-        Self(Mutex::new(State {
-            keys: vec![new_key()],
-            sessions: HashMap::new(),
-        }))
+        Self(Mutex::new(State { keys: vec![new_key()], sessions: HashMap::new() }))
     }
 
     /// Answers one request.
@@ -71,9 +68,7 @@ impl Issuer {
             ("POST", "/demo/rotate") => self.rotate(),
             _ => refusal(404, "the issuer has no such page"),
         };
-        let answer = answer
-            .header("cache-control", "no-store")
-            .header("vary", "origin");
+        let answer = answer.header("cache-control", "no-store").header("vary", "origin");
         match origin {
             None => answer,
             Some(origin) => answer
@@ -88,10 +83,7 @@ impl Issuer {
 
     fn login(&self, request: &ReceivedRequest) -> Answer {
         let Ok(user) = serde_json::from_slice::<User>(&request.body) else {
-            return refusal(
-                400,
-                "expected {\"name\": …, \"plan\": \"starter\" or \"pro\"}",
-            );
+            return refusal(400, "expected {\"name\": …, \"plan\": \"starter\" or \"pro\"}");
         };
         if user.name.trim().is_empty() || user.name.chars().count() > 40 {
             return refusal(400, "a name has 1 to 40 characters");
@@ -99,9 +91,7 @@ impl Issuer {
         let mut state = self.lock();
         let refresh_token = random_id();
         state.sessions.insert(refresh_token.clone(), user.clone());
-        state
-            .session(&user)
-            .header("set-cookie", refresh_cookie(&refresh_token, 86_400))
+        state.session(&user).header("set-cookie", refresh_cookie(&refresh_token, 86_400))
     }
 
     fn refresh(&self, request: &ReceivedRequest) -> Answer {
@@ -154,22 +144,13 @@ impl State {
         let valid = |user: &User| claims(user);
         match kind {
             TokenKind::Session => valid(user).signed_by(key),
-            TokenKind::Starter => valid(&User {
-                plan: Plan::Starter,
-                ..user.clone()
-            })
-            .signed_by(key),
-            TokenKind::Pro => valid(&User {
-                plan: Plan::Pro,
-                ..user.clone()
-            })
-            .signed_by(key),
+            TokenKind::Starter => {
+                valid(&User { plan: Plan::Starter, ..user.clone() }).signed_by(key)
+            }
+            TokenKind::Pro => valid(&User { plan: Plan::Pro, ..user.clone() }).signed_by(key),
             TokenKind::Tampered => {
                 let genuine = valid(user).signed_by(key);
-                let wish = User {
-                    plan: Plan::Pro,
-                    name: "Somebody Else".to_owned(),
-                };
+                let wish = User { plan: Plan::Pro, name: "Somebody Else".to_owned() };
                 with_other_payload(&genuine, &claims_value(&wish))
             }
             TokenKind::Expired => {
@@ -200,13 +181,7 @@ fn claims_value(user: &User) -> Value {
         .name
         .to_lowercase()
         .chars()
-        .map(|letter| {
-            if letter.is_ascii_alphanumeric() {
-                letter
-            } else {
-                '-'
-            }
-        })
+        .map(|letter| if letter.is_ascii_alphanumeric() { letter } else { '-' })
         .collect();
     let mailbox = match slug.trim_matches('-') {
         "" => "guest",
@@ -231,10 +206,7 @@ fn claims_value(user: &User) -> Value {
 
 impl Default for User {
     fn default() -> Self {
-        Self {
-            name: "Guest".to_owned(),
-            plan: Plan::Starter,
-        }
+        Self { name: "Guest".to_owned(), plan: Plan::Starter }
     }
 }
 
@@ -255,9 +227,7 @@ fn random_id() -> String {
 fn allowed_origin(request: &ReceivedRequest) -> Option<Option<String>> {
     match request.headers.text("origin") {
         None => Some(None),
-        Some(origin) => PAGE_ORIGINS
-            .contains(&origin.as_str())
-            .then_some(Some(origin)),
+        Some(origin) => PAGE_ORIGINS.contains(&origin.as_str()).then_some(Some(origin)),
     }
 }
 

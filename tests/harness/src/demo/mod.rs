@@ -81,9 +81,7 @@ impl Demo {
             ("stock", ports::STOCK),
             ("stock_priority", ports::STOCK_PRIORITY),
         ] {
-            servers.push(serve(port, move |request| {
-                Answer::json(describe(name, &request))
-            })?);
+            servers.push(serve(port, move |request| Answer::json(describe(name, &request)))?);
         }
 
         Ok(Self {
@@ -118,11 +116,7 @@ fn start_envoys(binary: &EnvoyBinary) -> Result<Vec<(&'static str, Envoy)>, Demo
             .into();
         starting
             .into_iter()
-            .map(|thread| {
-                thread
-                    .join()
-                    .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-            })
+            .map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
             .collect()
     })
 }
@@ -152,16 +146,22 @@ fn in_one_line(error: &EnvoyError, whole: &str) -> String {
         EnvoyError::Died(status, _) => format!("Envoy ended ({status})"),
         _ => whole.lines().next().unwrap_or_default().to_owned(),
     };
-    // `[time][thread][critical][main] [source/server/server.cc:437] what happened`
-    let complaint = whole
-        .lines()
-        .rfind(|line| line.contains("[critical]"))
-        .and_then(|line| line.split_once(".cc:")?.1.split_once("] "))
-        .map(|(_, what)| what.split(" initializing config").next().unwrap_or(what));
+    // `[time][thread][error][wasm] [source/x.cc:1157] wasm log NAME: configuration refused: …` says
+    // more than the `[critical]` lines that follow from it.
+    let complaint = ["wasm log ", "[critical]"].into_iter().find_map(|mark| {
+        let line = whole.lines().rfind(|line| is_complaint(line) && line.contains(mark))?;
+        let (_, what) = line.split_once(".cc:")?.1.split_once("] ")?;
+        let what = what.strip_prefix(mark).unwrap_or(what);
+        what.split(" initializing config").next()
+    });
     match complaint {
         Some(what) => format!("{sentence}: {what}"),
         None => sentence,
     }
+}
+
+fn is_complaint(line: &str) -> bool {
+    line.contains("[error]") || line.contains("[critical]")
 }
 
 fn serve(port: u16, handler: impl Handler) -> Result<Server, DemoError> {
@@ -206,8 +206,5 @@ impl fmt::Display for DemoError {
 
 impl std::error::Error for DemoError {}
 
-const CONFIGURATIONS: [&str; 3] = [
-    "envoy/one-host.yaml",
-    "envoy/two-hosts.yaml",
-    "envoy/service-to-service.yaml",
-];
+const CONFIGURATIONS: [&str; 3] =
+    ["envoy/one-host.yaml", "envoy/two-hosts.yaml", "envoy/service-to-service.yaml"];

@@ -16,18 +16,13 @@ pub(super) fn answer(request: ReceivedRequest) -> Answer {
         "/" => Answer::html(include_str!("page/index.html"))
             .header("content-security-policy", content_security_policy()),
         "/assets/style.css" => file("text/css; charset=utf-8", include_str!("page/style.css")),
-        "/assets/app.js" => file(
-            "text/javascript; charset=utf-8",
-            include_str!("page/app.js"),
-        ),
+        "/assets/app.js" => file("text/javascript; charset=utf-8", include_str!("page/app.js")),
         "/assets/icon.svg" => file("image/svg+xml", include_str!("page/icon.svg")),
         "/assets/cases.json" => Answer::json(places_and_cases()),
         "/healthz" => Answer::json(describe("pages", &request)),
         _ => Answer::json(describe("pages", &request)).with_status(404),
     };
-    answer
-        .header("cache-control", "no-store")
-        .header("x-content-type-options", "nosniff")
+    answer.header("cache-control", "no-store").header("x-content-type-options", "nosniff")
 }
 
 fn places_and_cases() -> Value {
@@ -48,9 +43,7 @@ fn places_and_cases() -> Value {
 }
 
 fn file(content_type: &str, text: &str) -> Answer {
-    Answer::status(200)
-        .header("content-type", content_type)
-        .body(text)
+    Answer::status(200).header("content-type", content_type).body(text)
 }
 
 /// Its own files, the issuer and the API, nothing else.

@@ -37,16 +37,12 @@ pub(super) const PROJECT_ID: &str = "pro-1234567890";
 /// Fails for the first port that is taken. Envoy itself would not notice: it shares its port with
 /// another Envoy of the same user (`SO_REUSEPORT`).
 pub(super) fn all_free() -> Result<(), DemoError> {
-    ALL.into_iter().try_for_each(
-        |port| match TcpListener::bind((Ipv4Addr::LOCALHOST, port)) {
-            Ok(_) if answers_on_ipv6(port) => Err(DemoError::PortInUse(port)),
-            Ok(_) => Ok(()),
-            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-                Err(DemoError::PortInUse(port))
-            }
-            Err(error) => Err(DemoError::Port(port, error)),
-        },
-    )
+    ALL.into_iter().try_for_each(|port| match TcpListener::bind((Ipv4Addr::LOCALHOST, port)) {
+        Ok(_) if answers_on_ipv6(port) => Err(DemoError::PortInUse(port)),
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => Err(DemoError::PortInUse(port)),
+        Err(error) => Err(DemoError::Port(port, error)),
+    })
 }
 
 /// Browsers try `[::1]` first for `*.localhost`, and would reach another program there.
@@ -83,14 +79,8 @@ mod tests {
         let mut ports = BTreeSet::new();
         for file in super::super::CONFIGURATIONS {
             let text = std::fs::read_to_string(workspace::root().join(file)).unwrap();
-            assert!(
-                text.contains(ISSUER_ORIGIN),
-                "{file} takes keys from the demo's issuer"
-            );
-            assert!(
-                text.contains(PROJECT_ID),
-                "{file} is for the demo's project"
-            );
+            assert!(text.contains(ISSUER_ORIGIN), "{file} takes keys from the demo's issuer");
+            assert!(text.contains(PROJECT_ID), "{file} is for the demo's project");
             let document: Value = yaml_serde::from_str(&text).unwrap();
             collect_ports(&document["static_resources"], &mut ports);
         }
@@ -100,12 +90,10 @@ mod tests {
     fn collect_ports(value: &Value, ports: &mut BTreeSet<u64>) {
         match value {
             Value::Object(members) => {
-                members
-                    .iter()
-                    .for_each(|(name, member)| match (name.as_str(), member.as_u64()) {
-                        ("port_value", Some(port)) => drop(ports.insert(port)),
-                        _ => collect_ports(member, ports),
-                    })
+                members.iter().for_each(|(name, member)| match (name.as_str(), member.as_u64()) {
+                    ("port_value", Some(port)) => drop(ports.insert(port)),
+                    _ => collect_ports(member, ports),
+                })
             }
             Value::Array(items) => items.iter().for_each(|item| collect_ports(item, ports)),
             _ => {}

