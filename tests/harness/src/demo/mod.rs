@@ -62,12 +62,17 @@ impl Demo {
     ///
     /// See [`DemoError`]. What was started before the error is ended again.
     pub fn start(note: impl FnMut(&str)) -> Result<Self, DemoError> {
-        let module = workspace::module();
-        if !module.is_file() {
-            return Err(DemoError::NoModule(module));
-        }
-        ports::all_free()?;
-        let binary = EnvoyBinary::for_demo(note).map_err(DemoError::NoEnvoy)?;
+        ready_to_start()?;
+        Self::start_in(&EnvoyBinary::for_demo(note).map_err(DemoError::NoEnvoy)?)
+    }
+
+    /// As [`start`](Self::start), with this Envoy.
+    ///
+    /// # Errors
+    ///
+    /// As [`start`](Self::start).
+    pub fn start_in(binary: &EnvoyBinary) -> Result<Self, DemoError> {
+        ready_to_start()?;
 
         let issuer = Arc::new(issuer::Issuer::new());
         let mut servers = vec![
@@ -85,7 +90,7 @@ impl Demo {
         }
 
         Ok(Self {
-            envoys: start_envoys(&binary)?,
+            envoys: start_envoys(binary)?,
             envoy_origin: binary.origin().to_owned(),
             _servers: servers,
         })
@@ -106,6 +111,15 @@ impl Demo {
             .iter()
             .try_for_each(|(file, envoy)| envoy.check_alive().map_err(|error| ended(file, &error)))
     }
+}
+
+/// Asked before a download too: nobody should wait for it in vain.
+fn ready_to_start() -> Result<(), DemoError> {
+    let module = workspace::module();
+    if !module.is_file() {
+        return Err(DemoError::NoModule(module));
+    }
+    ports::all_free()
 }
 
 /// All three start at the same time: loading the module is most of it.
