@@ -120,6 +120,7 @@ fn shortened(text: &str) -> String {
 const MAX_SHOWN: usize = 120;
 
 #[cfg(test)]
+#[allow(clippy::indexing_slicing)]
 mod tests {
     use super::*;
 

@@ -98,4 +98,5 @@ const EMPTY: &str = "the configuration is empty; the least it needs is {\"provid
      {\"cluster\": \"corbado\"}}}]}";
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 mod tests;

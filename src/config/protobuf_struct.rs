@@ -59,6 +59,7 @@ pub(super) fn whole_number(double: f64) -> Option<i64> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 pub(super) mod tests {
     use serde_json::json;
 

@@ -218,6 +218,7 @@ const RESERVED: [Group; 8] = [
 ];
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 

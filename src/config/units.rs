@@ -93,6 +93,7 @@ fn split_number(text: &str) -> Option<(u64, &str)> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 

@@ -103,7 +103,7 @@ fn remote_keys(raw: raw::RemoteJwks<'_>, vendor: &Vendor) -> Option<RemoteJwks> 
     let refresh = duration(refresh, DEFAULT_REFRESH, MIN_REFRESH, MAX_DURATION);
     let stale_if_error =
         duration(stale_if_error, DEFAULT_STALE_IF_ERROR, MIN_REFRESH, MAX_DURATION);
-    let headers = headers.read_or(Vec::new(), request_headers);
+    let headers = headers.read_or(Vec::new(), |members| request_headers(members, vendor));
     let headers = headers.map(|headers| with_vendor_headers(headers, vendor));
 
     let (uri, cluster): (HttpUri, Box<str>) = (uri?, cluster?);
@@ -136,7 +136,7 @@ pub(super) fn refuse_uri(text: &raw::Text<'_>, error: InvalidUri) {
 }
 
 /// Headers for the fetch. Their values may be secrets: no message shows them.
-fn request_headers<'a>(members: Vec<(&'a str, Node<'a>)>) -> Option<Vec<Header>> {
+fn request_headers<'a>(members: Vec<(&'a str, Node<'a>)>, vendor: &Vendor) -> Option<Vec<Header>> {
     let mut seen = Vec::new();
     all(members.into_iter().map(|(name, Node { place, value })| {
         let parsed = name.parse::<HeaderName>().ok();
@@ -156,22 +156,33 @@ fn request_headers<'a>(members: Vec<(&'a str, Node<'a>)>) -> Option<Vec<Header>>
             place.error("its value must have no control bytes");
             return None;
         }
-        Some((parsed?, value.into()))
+        let (name, value): Header = (parsed?, value.into());
+        let decided = vendor_headers(vendor);
+        if decided.iter().any(|(other, decided)| *other == name && *decided != value) {
+            place.error("contradicts the preset, which sends the project_id here");
+        }
+        Some((name, value))
     }))
 }
 
 type Header = (HeaderName, Box<str>);
 
-/// What the vendor's own SDKs send, unless the operator says otherwise.
+/// What the vendor's own SDKs send.
+fn vendor_headers(vendor: &Vendor) -> Vec<Header> {
+    match vendor {
+        Vendor::Corbado(project) => project
+            .jwks_headers()
+            .into_iter()
+            .filter_map(|(name, value)| Some((name.parse().ok()?, value.into())))
+            .collect(),
+        Vendor::Generic | Vendor::Unclear => Vec::new(),
+    }
+}
+
 fn with_vendor_headers(mut headers: Vec<Header>, vendor: &Vendor) -> Vec<Header> {
-    let Vendor::Corbado(project) = vendor else {
-        return headers;
-    };
-    for (name, value) in project.jwks_headers() {
-        if let Ok(name) = name.parse::<HeaderName>()
-            && !headers.iter().any(|(other, _)| *other == name)
-        {
-            headers.push((name, value.into()));
+    for header in vendor_headers(vendor) {
+        if !headers.contains(&header) {
+            headers.push(header);
         }
     }
     headers

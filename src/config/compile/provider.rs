@@ -277,9 +277,12 @@ fn compile_sources(
     })
 }
 
+/// What two equal sources have in common: the name, and of headers the scheme.
+type SourceKey = (Box<str>, Option<String>);
+
 fn compile_source<'a>(
     raw: raw::Source<'a>,
-    seen: &mut Vec<((Box<str>, Option<String>), Place<'a>)>,
+    seen: &mut Vec<(SourceKey, Place<'a>)>,
 ) -> Option<Source> {
     match raw {
         raw::Source::Header { place, name, scheme } => {

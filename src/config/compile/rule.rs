@@ -4,7 +4,7 @@
 use std::rc::Rc;
 
 use super::{all, warn_if_set};
-use crate::config::error::Place;
+use crate::config::error::{Place, quoted};
 use crate::config::raw::{self, PathShape};
 use crate::config::reader::{At, Field, nearest};
 use crate::matcher::{HostPattern, InvalidPath, Method, PathPattern, RuleMatch, Width};
@@ -35,8 +35,9 @@ pub(super) fn compile(
     let default = default
         .read_or(Some(built_in.clone()), |raw| Some(compile_decision(raw, &built_in, names)))
         .flatten();
-    // While an error in `default` is mended, rules are looked at as if it had not been set.
-    let inherited = default.clone().unwrap_or(built_in);
+    // Rules are looked at all the same while `default` has an error.
+    let inherited =
+        Inherited { is_clear: default.is_some(), decision: default.clone().unwrap_or(built_in) };
     let rules = rules.read_or(Vec::new(), |rules| {
         all(rules.value.into_iter().map(|raw| compile_rule(raw?, &inherited, names, paths)))
     });
@@ -70,9 +71,10 @@ impl ProviderNames {
         if place.is_none() {
             let known = || names.iter().flatten().map(|name| &**name);
             name.refuse(&match nearest(name.value, known()) {
-                Some(near) => format!("is no provider; did you mean \"{near}\"?"),
+                Some(near) => format!("is no provider; did you mean {}?", quoted(near)),
                 None => {
-                    format!("is no provider; there are {}", known().collect::<Vec<_>>().join(", "))
+                    let known: Vec<_> = known().map(quoted).collect();
+                    format!("is no provider; known are {}", known.join(", "))
                 }
             });
         }
@@ -94,6 +96,13 @@ impl Decision {
         let Self { access, forward, providers, insecure_forward_foreign } = self;
         Rule { name, matches, access, forward, providers, insecure_forward_foreign }
     }
+}
+
+/// What rules get from `default`.
+struct Inherited {
+    decision: Decision,
+    /// Whether there is no error in it.
+    is_clear: bool,
 }
 
 /// What `raw` says, and for the rest what `inherited` does.
@@ -137,10 +146,11 @@ struct CompiledRule<'a> {
 
 fn compile_rule<'a>(
     raw: raw::Rule<'a>,
-    inherited: &Decision,
+    inherited: &Inherited,
     names: &ProviderNames,
     paths: PathPolicy,
 ) -> Option<CompiledRule<'a>> {
+    let Inherited { decision: inherited, is_clear } = inherited;
     let raw::Rule { place, name, matches, decision } = raw;
     let name = name.read_or(place.path().into(), |name| {
         let well_formed = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
@@ -150,7 +160,11 @@ fn compile_rule<'a>(
         }
         Some(Rc::from(name.value))
     });
-    let access_is_clear = !matches!(decision.access, Field::Bad);
+    let access_is_clear = match decision.access {
+        Field::Absent => *is_clear,
+        Field::Bad => false,
+        Field::Given(_) => true,
+    };
     let access = decision.access.value_or(inherited.access).unwrap_or_default();
     let decision = compile_decision(decision, inherited, names);
     let everything = (RuleMatch::everything(), RuleMatch::everything());
