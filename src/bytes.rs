@@ -62,13 +62,9 @@ mod tests {
 
     #[test]
     fn trim_takes_both_ends_only() {
-        for (text, trimmed) in [
-            ("", ""),
-            (" \t", ""),
-            ("a", "a"),
-            (" a b\t", "a b"),
-            ("\u{a0}a", "\u{a0}a"),
-        ] {
+        for (text, trimmed) in
+            [("", ""), (" \t", ""), ("a", "a"), (" a b\t", "a b"), ("\u{a0}a", "\u{a0}a")]
+        {
             assert_eq!(trim(text.as_bytes()), trimmed.as_bytes(), "{text:?}");
         }
     }

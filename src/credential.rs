@@ -113,7 +113,9 @@ impl SourcePlan {
     ) -> impl Iterator<Item = (&'a [u8], &'a Tokens<'h>)> {
         self.sources.iter().zip(&presented.found).filter_map(|(planned, tokens)| {
             match &planned.source {
-                Source::Header { name, .. } if !tokens.is_empty() => Some((name.as_bytes(), tokens)),
+                Source::Header { name, .. } if !tokens.is_empty() => {
+                    Some((name.as_bytes(), tokens))
+                }
                 Source::Header { .. } | Source::Cookie(_) => None,
             }
         })
@@ -252,9 +254,11 @@ impl SourcePlan {
             return Ok(());
         }
         let reading = read(text);
-        let holding = self.sources.iter().zip(&presented.found).filter(|(_, tokens)| {
-            tokens.distinct.iter().any(|other| **other == *text)
-        });
+        let holding = self
+            .sources
+            .iter()
+            .zip(&presented.found)
+            .filter(|(_, tokens)| tokens.distinct.iter().any(|other| **other == *text));
         for (planned, _) in holding {
             if let Some(other) = self.owner(planned, &reading)
                 && (rejects(owner) || rejects(other))

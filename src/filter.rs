@@ -285,11 +285,9 @@ impl Filter {
             return Ok((edits, Counter::AllowedPreflight));
         }
         let cache = &mut self.cache;
-        let choice = plan.choose(&presented, &policy.providers, |text| {
-            match cache.find(text) {
-                Some(token) => Reading::Known(token),
-                None => read_token(text, &policy.providers),
-            }
+        let choice = plan.choose(&presented, &policy.providers, |text| match cache.find(text) {
+            Some(token) => Reading::Known(token),
+            None => read_token(text, &policy.providers),
         });
         let verified = match choice {
             Ok(Choice::One(candidate)) => self.verify(&candidate, now, crypto),
@@ -444,9 +442,7 @@ impl Filter {
             NeededKeys::NewerSet => PATIENCE_FOR_NEWER_SET,
         };
         let deadline = now.after(patience);
-        self.waiting
-            .admit(stream, need, has_body, waited, deadline)
-            .map_err(|_| CannotWait)?;
+        self.waiting.admit(stream, need, has_body, waited, deadline).map_err(|_| CannotWait)?;
         self.stats.waiting(1);
         Ok(())
     }
@@ -500,7 +496,10 @@ impl ProviderKeysState {
 enum Stop {
     Refuse(Refusal),
     /// It lacks keys; the refusal is for when it can't wait.
-    Need { need: Need, refusal: Refusal },
+    Need {
+        need: Need,
+        refusal: Refusal,
+    },
 }
 
 impl Stop {
@@ -606,7 +605,9 @@ fn read_token<'p>(text: &'p [u8], providers: &[Provider]) -> Reading<'p> {
 /// Whether no provider of the rule claims the token.
 fn is_foreign(text: &[u8], rule: &Rule, providers: &[Provider]) -> bool {
     match read_token(text, providers) {
-        Reading::Fresh { claimants, .. } => !rule.providers.iter().any(|id| claimants.contains(*id)),
+        Reading::Fresh { claimants, .. } => {
+            !rule.providers.iter().any(|id| claimants.contains(*id))
+        }
         Reading::Malformed | Reading::Known(_) => true,
     }
 }

@@ -97,8 +97,11 @@ fn strip_cookies<'h>(
     let mut lines = Vec::with_capacity(presented.cookie_lines().len());
     for line in presented.cookie_lines() {
         let stripped = line.strip(|cookie| {
-            plan.is_stripped_cookie(cookie.name)
-                || (plan.is_source_cookie(cookie.name) && !keeps(&cookie.bare_value()))
+            if plan.is_source_cookie(cookie.name) {
+                !keeps(&cookie.bare_value())
+            } else {
+                plan.is_stripped_cookie(cookie.name)
+            }
         });
         match stripped {
             StrippedLine::Unchanged => lines.push(line.text().into()),

@@ -61,13 +61,9 @@ pub enum JsonError {
 pub fn parse(text: &[u8]) -> Result<Value, JsonError> {
     let refusal = Cell::new(None);
     let mut deserializer = serde_json::Deserializer::from_slice(text);
-    let element = Element {
-        levels_left: MAX_DEPTH,
-        refusal: &refusal,
-    };
-    let parsed = element
-        .deserialize(&mut deserializer)
-        .and_then(|value| deserializer.end().map(|()| value));
+    let element = Element { levels_left: MAX_DEPTH, refusal: &refusal };
+    let parsed =
+        element.deserialize(&mut deserializer).and_then(|value| deserializer.end().map(|()| value));
     parsed.map_err(|error| JsonError::new(&error, refusal.take()))
 }
 
@@ -95,16 +91,10 @@ impl fmt::Display for JsonError {
                 write!(f, "line {line}, column {column}: {text}")
             }
             Self::DuplicateMember { name, line, column } => {
-                write!(
-                    f,
-                    "line {line}, column {column}: member {name:?} is there twice"
-                )
+                write!(f, "line {line}, column {column}: member {name:?} is there twice")
             }
             Self::TooDeep { line, column } => {
-                write!(
-                    f,
-                    "line {line}, column {column}: nested deeper than {MAX_DEPTH} levels"
-                )
+                write!(f, "line {line}, column {column}: nested deeper than {MAX_DEPTH} levels")
             }
         }
     }
@@ -134,10 +124,7 @@ impl Element<'_> {
 
     fn inner<E: serde::de::Error>(&self) -> Result<Self, E> {
         match self.levels_left.checked_sub(1) {
-            Some(levels_left) => Ok(Self {
-                levels_left,
-                ..*self
-            }),
+            Some(levels_left) => Ok(Self { levels_left, ..*self }),
             None => Err(self.refuse(Refusal::TooDeep)),
         }
     }
@@ -175,9 +162,7 @@ impl<'de> Visitor<'de> for Element<'_> {
     }
 
     fn visit_f64<E: serde::de::Error>(self, value: f64) -> Result<Value, E> {
-        Number::from_f64(value)
-            .map(Value::Number)
-            .ok_or_else(|| E::custom("number out of range"))
+        Number::from_f64(value).map(Value::Number).ok_or_else(|| E::custom("number out of range"))
     }
 
     fn visit_str<E: serde::de::Error>(self, value: &str) -> Result<Value, E> {
@@ -233,35 +218,15 @@ mod tests {
                 br#"{"a":{"a":{}},"b":{"a":1}}"#,
                 json!({"a": {"a": {}}, "b": {"a": 1}}),
             ),
-            (
-                "names that differ in case",
-                br#"{"a":1,"A":2}"#,
-                json!({"a": 1, "A": 2}),
-            ),
-            (
-                "escapes",
-                br#""\u0065\n\"\ud83d\ude00""#,
-                json!("e\n\"\u{1f600}"),
-            ),
-            (
-                "UTF-8",
-                "\"\u{e9}\u{1f600}\"".as_bytes(),
-                json!("\u{e9}\u{1f600}"),
-            ),
+            ("names that differ in case", br#"{"a":1,"A":2}"#, json!({"a": 1, "A": 2})),
+            ("escapes", br#""\u0065\n\"\ud83d\ude00""#, json!("e\n\"\u{1f600}")),
+            ("UTF-8", "\"\u{e9}\u{1f600}\"".as_bytes(), json!("\u{e9}\u{1f600}")),
             ("an escaped NUL", br#""\u0000""#, json!("\0")),
             ("negative", b"-1", json!(-1)),
             ("fractional", b"1.5", json!(1.5)),
             ("2^64 - 1", b"18446744073709551615", json!(u64::MAX)),
-            (
-                "2^64 becomes a double",
-                b"18446744073709551616",
-                json!(18446744073709551616.0),
-            ),
-            (
-                "the largest double",
-                b"1.7976931348623157e308",
-                json!(f64::MAX),
-            ),
+            ("2^64 becomes a double", b"18446744073709551616", json!(18446744073709551616.0)),
+            ("the largest double", b"1.7976931348623157e308", json!(f64::MAX)),
             ("rounded to zero", b"1e-400", json!(0.0)),
         ];
         for (name, text, value) in rows {
@@ -302,10 +267,7 @@ mod tests {
         ];
         for (name, text) in rows {
             let error = parse(text);
-            assert!(
-                matches!(error, Err(JsonError::Syntax { .. })),
-                "{name}: {error:?}"
-            );
+            assert!(matches!(error, Err(JsonError::Syntax { .. })), "{name}: {error:?}");
         }
     }
 
@@ -349,10 +311,7 @@ mod tests {
     fn errors_say_where_and_quote_no_value() {
         let rows: &[(&[u8], &str)] = &[
             (b"{\n  \"a\": secret}", "line 2, column 8: expected value"),
-            (
-                b"{\"a\":1,\n\"a\":2}",
-                "line 2, column 3: member \"a\" is there twice",
-            ),
+            (b"{\"a\":1,\n\"a\":2}", "line 2, column 3: member \"a\" is there twice"),
             (b"\"secret", "line 1, column 7: EOF while parsing a string"),
         ];
         for (text, sentence) in rows {

@@ -307,11 +307,11 @@ impl PathPattern {
     fn matches_text(&self, path: &[u8]) -> bool {
         match self.shape {
             PathShape::Exact => self.equals(path, &self.text),
-            PathShape::Prefix => path
-                .split_at_checked(self.text.len())
-                .is_some_and(|(start, rest)| {
+            PathShape::Prefix => {
+                path.split_at_checked(self.text.len()).is_some_and(|(start, rest)| {
                     matches!(rest, [] | [b'/', ..]) && self.equals(start, &self.text)
-                }),
+                })
+            }
             PathShape::Suffix => path
                 .len()
                 .checked_sub(self.text.len())
@@ -350,9 +350,11 @@ impl PathPattern {
             Width::Wide => (self.text.to_ascii_lowercase(), later.text.to_ascii_lowercase()),
         };
         match (self.shape, later.shape) {
-            (PathShape::Prefix, PathShape::Exact | PathShape::Prefix | PathShape::Template) => other
-                .strip_prefix(own.as_slice())
-                .is_some_and(|rest| matches!(rest, [] | [b'/', ..])),
+            (PathShape::Prefix, PathShape::Exact | PathShape::Prefix | PathShape::Template) => {
+                other
+                    .strip_prefix(own.as_slice())
+                    .is_some_and(|rest| matches!(rest, [] | [b'/', ..]))
+            }
             (PathShape::Prefix, PathShape::Suffix) => own.is_empty(),
             (PathShape::Suffix, PathShape::Exact | PathShape::Suffix) => other.ends_with(&own),
             (PathShape::Exact, PathShape::Exact) | (PathShape::Template, PathShape::Template) => {

@@ -44,6 +44,9 @@ impl PathPolicy {
     /// `AmbiguousPath` for the forms above.
     pub fn read<'h>(&self, target: &'h [u8]) -> Result<NormalPath<'h>, AmbiguousPath> {
         let path = without_query(target);
+        if !path.starts_with(b"/") {
+            return Err(AmbiguousPath);
+        }
         let mut has_escape = false;
         for byte in path {
             match byte {
@@ -81,11 +84,8 @@ impl PathPolicy {
     }
 
     fn check_segments(&self, path: &[u8]) -> Result<(), AmbiguousPath> {
-        let mut segments = path.split(|byte| *byte == b'/').peekable();
-        // What stands before the first slash: nothing, as every path begins with one.
-        if segments.next() != Some(b"") {
-            return Err(AmbiguousPath);
-        }
+        // What stands before the first slash is empty.
+        let mut segments = path.split(|byte| *byte == b'/').skip(1).peekable();
         while let Some(segment) = segments.next() {
             let is_last = segments.peek().is_none();
             match segment {

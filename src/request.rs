@@ -220,12 +220,11 @@ mod tests {
     #[test]
     fn pseudo_headers_stand_there_once() {
         assert!(head(&START).line().is_ok());
-        for at in 0..START.len() {
+        for (at, pair) in START.into_iter().enumerate() {
             let mut missing = START.to_vec();
             missing.remove(at);
             assert_eq!(head(&missing).line(), Err(MalformedHead::MissingPseudoHeader), "{at}");
-            let mut twice = START.to_vec();
-            twice.push(START[at]);
+            let twice = [START.to_vec(), vec![pair]].concat();
             assert_eq!(head(&twice).line(), Err(MalformedHead::RepeatedPseudoHeader), "{at}");
         }
     }

@@ -29,7 +29,10 @@ impl Sanitizer {
         self.lengths & length_bit(name) != 0
             && self.folded.iter().any(|folded| {
                 folded.len() == name.len()
-                    && folded.iter().zip(name).all(|(folded, byte)| *folded == fold_name_byte(*byte))
+                    && folded
+                        .iter()
+                        .zip(name)
+                        .all(|(folded, byte)| *folded == fold_name_byte(*byte))
             })
     }
 }

@@ -54,9 +54,8 @@ impl TokenCache {
         }
         let hash = self.hash(token.text());
         let Some(set) = self.set_of(hash) else { return 0 };
-        let place = victim(set, |slot| {
-            slot.hash == hash && bytes::same(slot.token.text(), token.text())
-        });
+        let place =
+            victim(set, |slot| slot.hash == hash && bytes::same(slot.token.text(), token.text()));
         let Some(place) = place else { return 0 };
         let old = place.replace(Slot { hash, used: false, token });
         let mut evicted = 0_usize;

@@ -92,12 +92,12 @@ impl VerifiedToken {
 
     /// The headers that backends get, in the configuration's order.
     pub fn claim_headers(&self) -> impl Iterator<Item = (&HeaderName, &[u8])> {
-        self.claim_headers.iter().zip(&self.rendered).filter_map(|(header, rendered)| {
-            match rendered {
+        self.claim_headers.iter().zip(&self.rendered).filter_map(
+            |(header, rendered)| match rendered {
                 Rendered::Value(value) => Some((&header.name, &**value)),
                 Rendered::Absent | Rendered::Skipped => None,
-            }
-        })
+            },
+        )
     }
 
     /// How many claims could not be written as headers.

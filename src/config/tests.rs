@@ -294,6 +294,25 @@ fn defaults() {
 }
 
 #[test]
+fn cookies_of_a_preset_that_are_no_sources_are_stripped() {
+    let (bearer, cookie) = (
+        json!({ "header": { "name": "authorization" } }),
+        json!({ "cookie": { "name": "cbo_session_token" } }),
+    );
+    for (name, sources, stripped) in [
+        ("header alone", json!([bearer]), &["cbo_session_token", "cbo_short_session"][..]),
+        ("cookie first", json!([cookie, bearer]), &["cbo_short_session"]),
+    ] {
+        let mut json = smallest();
+        json["providers"][0]["sources"] = sources;
+        let provider = policy(&json).providers.remove(0);
+        let mut expected = crate::provider::corbado::refresh_cookies();
+        expected.extend(stripped.iter().map(|name| name.parse::<CookieName>().unwrap()));
+        assert_eq!(provider.stripped_cookies, expected, "{name}");
+    }
+}
+
+#[test]
 fn clients_may_not_override_what_rules_look_at() {
     let by_path = json!([{ "match": { "path": { "prefix": "/a" } } }]);
     let by_method = json!([{ "match": { "methods": ["PUT"] } }]);

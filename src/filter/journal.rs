@@ -151,7 +151,10 @@ mod tests {
     #[test]
     fn a_line_has_no_bytes_of_its_own_making() {
         let mut journal = Journal::new(true);
-        journal.note_denial(UnixTime::from_secs(9), &record(&[b"/\xff\r\n".as_slice(), &[b'a'; 100]].concat()));
+        journal.note_denial(
+            UnixTime::from_secs(9),
+            &record(&[b"/\xff\r\n".as_slice(), &[b'a'; 100]].concat()),
+        );
         let path = format!("/\\xff\\r\\n{}…", "a".repeat(96));
         let expected = format!("reason=expired rule=admin kid=k\\x201\\n method=GET path={path}");
         assert_eq!(texts(&mut journal), [expected]);

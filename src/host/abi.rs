@@ -46,7 +46,9 @@ pub(super) fn header_pairs(map: HeaderMap) -> Result<Vec<u8>, Refused> {
 /// At most `max` bytes of a buffer.
 pub(super) fn buffer(buffer: Buffer, max: usize) -> Result<Vec<u8>, Refused> {
     // SAFETY: as above.
-    returned(|data, size| unsafe { proxy_get_buffer_bytes(buffer_number(buffer), 0, max, data, size) })
+    returned(|data, size| unsafe {
+        proxy_get_buffer_bytes(buffer_number(buffer), 0, max, data, size)
+    })
 }
 
 /// What a function of the host's own answers.

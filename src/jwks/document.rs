@@ -86,11 +86,7 @@ impl Jwks {
                 Ok(key) => keys.push(key),
                 Err(reason) => {
                     let key_id = entry.get("kid").and_then(Value::as_str).map(str::to_owned);
-                    skipped.push(SkippedKey {
-                        index,
-                        key_id,
-                        reason,
-                    });
+                    skipped.push(SkippedKey { index, key_id, reason });
                 }
             }
         }
@@ -104,16 +100,8 @@ impl Jwks {
             .filter_map(|skipped| skipped.key_id.clone())
             .take(MAX_KEYS)
             .collect();
-        let jwks = Self {
-            keys,
-            fingerprints,
-            disallowed_key_ids,
-        };
-        Ok(ParsedJwks {
-            jwks,
-            skipped,
-            beyond_limit: entries.len(),
-        })
+        let jwks = Self { keys, fingerprints, disallowed_key_ids };
+        Ok(ParsedJwks { jwks, skipped, beyond_limit: entries.len() })
     }
 
     /// The keys that may have signed a token with this `kid` and `alg`:
@@ -143,11 +131,7 @@ impl Jwks {
         };
         let named = || self.keys.iter().filter(|key| key.key_id() == Some(key_id));
         if named().next().is_none() {
-            if self
-                .disallowed_key_ids
-                .iter()
-                .any(|disallowed| disallowed == key_id)
-            {
+            if self.disallowed_key_ids.iter().any(|disallowed| disallowed == key_id) {
                 return Selection::WrongAlgorithm;
             }
             if strict_key_id {
@@ -194,18 +178,12 @@ pub enum Selection<'a> {
 
 impl<'a> Selection<'a> {
     fn one(key: &'a VerifyingKey) -> Self {
-        Self::Candidates(Candidates {
-            first: key,
-            second: None,
-        })
+        Self::Candidates(Candidates { first: key, second: None })
     }
 
     fn first_of(mut keys: impl Iterator<Item = &'a VerifyingKey>) -> Option<Self> {
         let first = keys.next()?;
-        Some(Self::Candidates(Candidates {
-            first,
-            second: keys.next(),
-        }))
+        Some(Self::Candidates(Candidates { first, second: keys.next() }))
     }
 }
 
@@ -259,11 +237,7 @@ impl fmt::Display for JwksError {
             Self::NoUsableKey(skipped) => match skipped.first() {
                 None => f.write_str("`keys` is empty"),
                 Some(first) => {
-                    write!(
-                        f,
-                        "none of {} keys can be used; the first: {first}",
-                        skipped.len()
-                    )
+                    write!(f, "none of {} keys can be used; the first: {first}", skipped.len())
                 }
             },
         }
@@ -327,19 +301,11 @@ mod tests {
             ("null", "null", JwksError::NotAnObject),
             ("a lone key", r#"{"kty":"RSA"}"#, JwksError::NoKeysMember),
             ("keys null", r#"{"keys":null}"#, JwksError::KeysNotAnArray),
-            (
-                "keys an object",
-                r#"{"keys":{}}"#,
-                JwksError::KeysNotAnArray,
-            ),
+            ("keys an object", r#"{"keys":{}}"#, JwksError::KeysNotAnArray),
             ("no keys", r#"{"keys":[]}"#, JwksError::NoUsableKey(vec![])),
         ];
         for (name, text, error) in rows {
-            assert_eq!(
-                Jwks::parse(text.as_bytes(), all()).err().as_ref(),
-                Some(error),
-                "{name}"
-            );
+            assert_eq!(Jwks::parse(text.as_bytes(), all()).err().as_ref(), Some(error), "{name}");
             assert!(!error.to_string().is_empty(), "{name}");
         }
         let none = parse(json!([{"kty": "oct", "kid": "a"}, 1]), all()).unwrap_err();
@@ -347,10 +313,7 @@ mod tests {
                         key (`kty` is `oct`)";
         assert_eq!(none.to_string(), sentence);
         let rs256 = AlgorithmSet::from_iter([Rs256]);
-        assert!(matches!(
-            parse(json!([jwk(Es256)]), rs256),
-            Err(JwksError::NoUsableKey(_))
-        ));
+        assert!(matches!(parse(json!([jwk(Es256)]), rs256), Err(JwksError::NoUsableKey(_))));
         assert!(parse(json!([jwk(Rs256)]), AlgorithmSet::default()).is_err());
     }
 
@@ -361,10 +324,7 @@ mod tests {
         assert_eq!(text.len(), MAX_DOCUMENT_BYTES);
         assert!(Jwks::parse(text.as_bytes(), all()).is_ok());
         text.push(' ');
-        assert_eq!(
-            Jwks::parse(text.as_bytes(), all()).err(),
-            Some(JwksError::TooLarge)
-        );
+        assert_eq!(Jwks::parse(text.as_bytes(), all()).err(), Some(JwksError::TooLarge));
     }
 
     #[test]
@@ -405,36 +365,24 @@ mod tests {
         let parsed = Jwks::from_value(&document, all()).unwrap();
         assert_eq!((parsed.jwks.len(), parsed.skipped.len()), (1, 1));
         assert!(!parsed.jwks.is_empty());
-        assert_eq!(
-            Jwks::from_value(&json!([]), all()).err(),
-            Some(JwksError::NotAnObject)
-        );
+        assert_eq!(Jwks::from_value(&json!([]), all()).err(), Some(JwksError::NotAnObject));
     }
 
     #[test]
     fn the_first_hundred_usable_keys_count() {
         let numbered = |count: usize| -> Vec<Value> {
-            (0..count)
-                .map(|number| named(EdDsa, &number.to_string()))
-                .collect()
+            (0..count).map(|number| named(EdDsa, &number.to_string())).collect()
         };
         for (count, len, beyond) in [(99, 99, 0), (100, 100, 0), (101, 100, 1), (5000, 100, 4900)] {
             let parsed = parse(numbered(count).into(), all()).unwrap();
-            assert_eq!(
-                (parsed.jwks.len(), parsed.beyond_limit),
-                (len, beyond),
-                "{count}"
-            );
+            assert_eq!((parsed.jwks.len(), parsed.beyond_limit), (len, beyond), "{count}");
             let last = len.saturating_sub(1).to_string();
             assert!(matches!(
                 parsed.jwks.select(Some(&last), EdDsa, false),
                 Selection::Candidates(_)
             ));
             let next = len.to_string();
-            assert!(matches!(
-                parsed.jwks.select(Some(&next), EdDsa, false),
-                Selection::UnknownKey
-            ));
+            assert!(matches!(parsed.jwks.select(Some(&next), EdDsa, false), Selection::UnknownKey));
         }
         // Unusable keys take no place.
         let mut keys = vec![json!({"kty": "oct"}); 500];
@@ -504,10 +452,7 @@ mod tests {
                     Selection::UnknownKey => Unknown,
                 };
                 assert_eq!(selected, *expected, "{name}, strict: {strict}");
-                assert!(
-                    !matches!(selected, Keys(count) if count > MAX_CANDIDATES),
-                    "{name}"
-                );
+                assert!(!matches!(selected, Keys(count) if count > MAX_CANDIDATES), "{name}");
             }
         }
     }
@@ -517,11 +462,7 @@ mod tests {
         let parsed = parse(json!([named(Es256, "a"), jwk(Rs256)]), all()).unwrap();
         for (algorithm, there) in [(Es256, true), (Rs256, true), (EdDsa, false), (Es384, false)] {
             let fingerprint = verifying_key(algorithm).fingerprint();
-            assert_eq!(
-                parsed.jwks.contains_fingerprint(fingerprint),
-                there,
-                "{algorithm}"
-            );
+            assert_eq!(parsed.jwks.contains_fingerprint(fingerprint), there, "{algorithm}");
         }
     }
 }

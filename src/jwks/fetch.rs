@@ -88,7 +88,9 @@ pub enum FetchError {
 impl fmt::Display for FetchError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NotSent => f.write_str("Envoy did not send the request: is there such a cluster?"),
+            Self::NotSent => {
+                f.write_str("Envoy did not send the request: is there such a cluster?")
+            }
             Self::NoAnswer => f.write_str("no answer"),
             Self::Lost => f.write_str("Envoy never said how the request ended"),
             Self::Status(status) => write!(f, "status {status}"),

@@ -29,10 +29,7 @@ pub struct ProviderKeys {
 impl ProviderKeys {
     /// The keys as the configuration has them.
     pub fn new(source: &KeySource) -> Self {
-        Self {
-            inline: source.inline.clone(),
-            remote: source.remote.clone().map(RemoteState::new),
-        }
+        Self { inline: source.inline.clone(), remote: source.remote.clone().map(RemoteState::new) }
     }
 
     /// What a request at `now` is verified with.

@@ -6,10 +6,7 @@
 
 /// An RSA key's SubjectPublicKeyInfo (RFC 3279, section 2.3.1).
 pub(crate) fn rsa_spki(modulus: &[u8], exponent: &[u8]) -> Vec<u8> {
-    spki(
-        RSA,
-        &element(SEQUENCE, &[&integer(modulus), &integer(exponent)]),
-    )
+    spki(RSA, &element(SEQUENCE, &[&integer(modulus), &integer(exponent)]))
 }
 
 /// A P-256 key's SubjectPublicKeyInfo (RFC 5480, section 2), of an uncompressed point.
@@ -92,26 +89,16 @@ mod tests {
     #[test]
     fn an_spki_is_what_the_libraries_write() {
         let p256: P256PublicKey = test_keys::p256().key_pair().public_key();
-        assert_eq!(
-            p256_spki(&p256.to_bytes_uncompressed()),
-            p256.to_der().unwrap()
-        );
+        assert_eq!(p256_spki(&p256.to_bytes_uncompressed()), p256.to_der().unwrap());
         let p384: P384PublicKey = test_keys::p384().key_pair().public_key();
-        assert_eq!(
-            p384_spki(&p384.to_bytes_uncompressed()),
-            p384.to_der().unwrap()
-        );
+        assert_eq!(p384_spki(&p384.to_bytes_uncompressed()), p384.to_der().unwrap());
         let ed25519 = test_keys::ed25519().public_key();
         assert_eq!(ed25519_spki(&ed25519.to_bytes()), ed25519.to_der());
         for (bytes, first) in [(256, 0x80), (257, 1), (384, 0xff), (512, 0x80), (512, 0xff)] {
             let mut modulus = vec![0x5b; bytes];
             *modulus.first_mut().unwrap() = first;
             let rsa = RSAPublicKey::from_components(&modulus, &[1, 0, 1]).unwrap();
-            assert_eq!(
-                rsa_spki(&modulus, &[1, 0, 1]),
-                rsa.to_der().unwrap(),
-                "{bytes} {first}"
-            );
+            assert_eq!(rsa_spki(&modulus, &[1, 0, 1]), rsa.to_der().unwrap(), "{bytes} {first}");
         }
     }
 
@@ -119,11 +106,7 @@ mod tests {
     fn a_signature_is_what_the_libraries_write() {
         let number = |tail: &[u8]| {
             let mut number = [0; 32];
-            number
-                .iter_mut()
-                .rev()
-                .zip(tail.iter().rev())
-                .for_each(|(to, from)| *to = *from);
+            number.iter_mut().rev().zip(tail.iter().rev()).for_each(|(to, from)| *to = *from);
             number
         };
         for (name, r, s) in [
@@ -134,11 +117,7 @@ mod tests {
             ("31 bytes", number(&[0x7f; 31]), number(&[0x80; 31])),
         ] {
             let signature = p256::ecdsa::Signature::from_scalars(r, s).unwrap();
-            assert_eq!(
-                ecdsa_signature(&r, &s),
-                signature.to_der().as_bytes(),
-                "{name}"
-            );
+            assert_eq!(ecdsa_signature(&r, &s), signature.to_der().as_bytes(), "{name}");
         }
     }
 }

@@ -76,13 +76,8 @@ pub fn self_test(verifier: &dyn SignatureVerifier) -> Result<(), SelfTestError> 
         let key = VerifyingKey::from_jwk(&jwk).map_err(|_| refused)?;
         let good = base64url::decode(known.good.as_bytes()).map_err(|_| refused)?;
         let bad = base64url::decode(known.bad.as_bytes()).map_err(|_| refused)?;
-        verifier
-            .verify(algorithm, &key, known.signing_input, &good)
-            .map_err(|_| refused)?;
-        if verifier
-            .verify(algorithm, &key, known.signing_input, &bad)
-            .is_ok()
-        {
+        verifier.verify(algorithm, &key, known.signing_input, &good).map_err(|_| refused)?;
+        if verifier.verify(algorithm, &key, known.signing_input, &bad).is_ok() {
             return Err(SelfTestError::AcceptedBad(algorithm));
         }
     }
@@ -154,16 +149,8 @@ fn hash_function(algorithm: Algorithm) -> Option<&'static str> {
 /// Written field by field from borrowed bytes: a generated message would have to own a copy of
 /// all four first, on the request path.
 fn encode_message(hash: &str, key: &VerifyingKey, signature: &[u8], text: &[u8]) -> Vec<u8> {
-    let fields = [
-        (1, hash.as_bytes()),
-        (2, key.spki_der()),
-        (3, signature),
-        (4, text),
-    ];
-    let size: usize = fields
-        .iter()
-        .map(|(_, bytes)| bytes.len().saturating_add(8))
-        .sum();
+    let fields = [(1, hash.as_bytes()), (2, key.spki_der()), (3, signature), (4, text)];
+    let size: usize = fields.iter().map(|(_, bytes)| bytes.len().saturating_add(8)).sum();
     let mut message = Vec::with_capacity(size);
     for (tag, bytes) in fields {
         encode_key(tag, WireType::LengthDelimited, &mut message);
@@ -315,16 +302,8 @@ pub(crate) mod tests {
             signature: &[u8],
         ) -> Result<(), BadSignature> {
             let request = encode_request(algorithm, key, signing_input, signature)?;
-            let answer = if good(&request) {
-                vec![0x08, 0x01]
-            } else {
-                b"\x12\x03bad".to_vec()
-            };
-            if decode_response(&answer) {
-                Ok(())
-            } else {
-                Err(BadSignature)
-            }
+            let answer = if good(&request) { vec![0x08, 0x01] } else { b"\x12\x03bad".to_vec() };
+            if decode_response(&answer) { Ok(()) } else { Err(BadSignature) }
         }
 
         fn is_portable(&self, algorithm: Algorithm) -> bool {
@@ -335,10 +314,7 @@ pub(crate) mod tests {
     /// The fields 1 to 4 of a request.
     fn decode(mut message: &[u8]) -> [Vec<u8>; 4] {
         let fields = [1, 2, 3, 4].map(|tag| {
-            assert_eq!(
-                decode_key(&mut message).unwrap(),
-                (tag, WireType::LengthDelimited)
-            );
+            assert_eq!(decode_key(&mut message).unwrap(), (tag, WireType::LengthDelimited));
             let length = usize::try_from(decode_varint(&mut message).unwrap()).unwrap();
             message.copy_to_bytes(length).to_vec()
         });
@@ -445,32 +421,20 @@ pub(crate) mod tests {
     fn der(raw: &[u8]) -> Vec<u8> {
         let integer = |number: &[u8]| {
             let zeros = number.iter().take_while(|byte| **byte == 0).count();
-            let sign = if number[zeros] >= 0x80 {
-                vec![0]
-            } else {
-                vec![]
-            };
+            let sign = if number[zeros] >= 0x80 { vec![0] } else { vec![] };
             let number = [&sign[..], &number[zeros..]].concat();
             [&[2, u8::try_from(number.len()).unwrap()], &number[..]].concat()
         };
         let (r, s) = raw.split_at(raw.len() / 2);
         let integers = [integer(r), integer(s)].concat();
-        [
-            &[0x30, u8::try_from(integers.len()).unwrap()],
-            &integers[..],
-        ]
-        .concat()
+        [&[0x30, u8::try_from(integers.len()).unwrap()], &integers[..]].concat()
     }
 
     #[test]
     fn what_the_host_has_not_is_never_asked() {
         for algorithm in Algorithm::ALL {
-            let asked = encode_request(
-                algorithm,
-                &verifying_key(algorithm),
-                b"",
-                &sign(algorithm, b""),
-            );
+            let asked =
+                encode_request(algorithm, &verifying_key(algorithm), b"", &sign(algorithm, b""));
             assert_eq!(asked.is_ok(), supports(algorithm), "{algorithm}");
             let portable = matches!(
                 algorithm,
@@ -504,32 +468,17 @@ pub(crate) mod tests {
 
     #[test]
     fn the_self_test_passes_on_right_answers_alone() {
-        assert_eq!(
-            self_test(&super::super::signature::PortableVerifier),
-            Ok(())
-        );
+        assert_eq!(self_test(&super::super::signature::PortableVerifier), Ok(()));
         assert_eq!(self_test(&HostModel), Ok(()));
         let first = Algorithm::Rs256;
-        assert_eq!(
-            self_test(&Stubborn(true)),
-            Err(SelfTestError::AcceptedBad(first))
-        );
-        assert_eq!(
-            self_test(&Stubborn(false)),
-            Err(SelfTestError::RefusedGood(first))
-        );
+        assert_eq!(self_test(&Stubborn(true)), Err(SelfTestError::AcceptedBad(first)));
+        assert_eq!(self_test(&Stubborn(false)), Err(SelfTestError::RefusedGood(first)));
     }
 
     #[test]
     fn every_algorithm_of_the_host_has_a_known_answer() {
-        let known: Vec<_> = known_answers()
-            .iter()
-            .map(|known| known.algorithm)
-            .collect();
-        let all: Vec<_> = Algorithm::ALL
-            .into_iter()
-            .filter(|one| supports(*one))
-            .collect();
+        let known: Vec<_> = known_answers().iter().map(|known| known.algorithm).collect();
+        let all: Vec<_> = Algorithm::ALL.into_iter().filter(|one| supports(*one)).collect();
         assert_eq!(known, all);
     }
 }

@@ -36,10 +36,7 @@ pub struct VerifyingKey {
 
 /// The portable back end's form of a key.
 pub(crate) enum Material {
-    Rsa {
-        key: Box<PKey<Public>>,
-        modulus_bytes: usize,
-    },
+    Rsa { key: Box<PKey<Public>>, modulus_bytes: usize },
     P256(p256::ecdsa::VerifyingKey),
     P384(p384::ecdsa::VerifyingKey),
     Ed25519(ed25519_compact::PublicKey),
@@ -242,10 +239,7 @@ impl Material {
         let key = Rsa::<Public>::from_public_components(number(modulus)?, number(&EXPONENT)?)
             .and_then(PKey::from_rsa)
             .map_err(|_| KeyError::Refused)?;
-        let material = Self::Rsa {
-            key: Box::new(key),
-            modulus_bytes: modulus.len(),
-        };
+        let material = Self::Rsa { key: Box::new(key), modulus_bytes: modulus.len() };
         Ok((material, der::rsa_spki(modulus, &EXPONENT)))
     }
 
@@ -277,9 +271,7 @@ impl Material {
     fn algorithms(&self) -> AlgorithmSet {
         use Algorithm::{EdDsa, Es256, Es384, Ps256, Ps384, Ps512, Rs256, Rs384, Rs512};
         match self {
-            Self::Rsa { .. } => [Rs256, Rs384, Rs512, Ps256, Ps384, Ps512]
-                .into_iter()
-                .collect(),
+            Self::Rsa { .. } => [Rs256, Rs384, Rs512, Ps256, Ps384, Ps512].into_iter().collect(),
             Self::P256(_) => [Es256].into_iter().collect(),
             Self::P384(_) => [Es384].into_iter().collect(),
             Self::Ed25519(_) => [EdDsa].into_iter().collect(),
@@ -294,9 +286,7 @@ fn check_purpose(jwk: &Map<String, Value>) -> Result<(), KeyError> {
     let Some(operations) = jwk.get("key_ops") else {
         return Ok(());
     };
-    let operations = operations
-        .as_array()
-        .ok_or(KeyError::WrongType("key_ops"))?;
+    let operations = operations.as_array().ok_or(KeyError::WrongType("key_ops"))?;
     if operations.iter().any(|operation| operation == "verify") {
         Ok(())
     } else {
@@ -308,9 +298,7 @@ fn optional_text<'a>(
     jwk: &'a Map<String, Value>,
     member: &'static str,
 ) -> Result<Option<&'a str>, KeyError> {
-    jwk.get(member)
-        .map(|value| value.as_str().ok_or(KeyError::WrongType(member)))
-        .transpose()
+    jwk.get(member).map(|value| value.as_str().ok_or(KeyError::WrongType(member))).transpose()
 }
 
 fn required_text<'a>(
@@ -329,9 +317,7 @@ fn fixed_bytes<const N: usize>(
     jwk: &Map<String, Value>,
     member: &'static str,
 ) -> Result<[u8; N], KeyError> {
-    required_bytes(jwk, member)?
-        .try_into()
-        .map_err(|_| KeyError::PointLength(member))
+    required_bytes(jwk, member)?.try_into().map_err(|_| KeyError::PointLength(member))
 }
 
 fn coordinates<const N: usize>(jwk: &Map<String, Value>) -> Result<([u8; N], [u8; N]), KeyError> {
@@ -369,11 +355,7 @@ const MAX_MODULUS_BITS: usize = 4096;
 const EXPONENT: [u8; 3] = [1, 0, 1];
 
 #[cfg(test)]
-#[allow(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    clippy::arithmetic_side_effects
-)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 mod tests {
     use serde_json::json;
 
@@ -421,11 +403,7 @@ mod tests {
         for (name, jwk, algorithms) in rows {
             let key = VerifyingKey::from_jwk(jwk).map_err(|error| format!("{name}: {error}"));
             let key = key.unwrap();
-            assert_eq!(
-                key.algorithms().iter().collect::<Vec<_>>(),
-                *algorithms,
-                "{name}"
-            );
+            assert_eq!(key.algorithms().iter().collect::<Vec<_>>(), *algorithms, "{name}");
             assert_eq!(key.key_id(), None, "{name}");
         }
     }
@@ -444,14 +422,8 @@ mod tests {
             base64url(&[&[0], bytes.as_slice()].concat())
         };
         // P-256's p (SEC 2, section 2.4.2): no coordinate is as large.
-        let p256_p = base64url(
-            &[
-                &[0xff, 0xff, 0xff, 0xff, 0, 0, 0, 1][..],
-                &[0; 12],
-                &[0xff; 12],
-            ]
-            .concat(),
-        );
+        let p256_p =
+            base64url(&[&[0xff, 0xff, 0xff, 0xff, 0, 0, 0, 1][..], &[0; 12], &[0xff; 12]].concat());
         let identity = base64url(&[&[1][..], &[0; 31]].concat());
         let non_canonical = base64url(&[&[0xee][..], &[0xff; 30], &[0x7f]].concat());
         let zeros = |length| base64url(&vec![0; length]);
@@ -546,27 +518,12 @@ mod tests {
         let of = |jwk: Value| VerifyingKey::from_jwk(&jwk).unwrap().fingerprint();
         let n = base64url::decode_member(&text(&jwk(Rs256), "n")).unwrap();
         let same = of(jwk(Rs256));
+        assert_eq!(same, of(jwk_with(Rs256, json!({"kid": "a", "alg": "RS256", "use": "sig"}))));
         assert_eq!(
             same,
-            of(jwk_with(
-                Rs256,
-                json!({"kid": "a", "alg": "RS256", "use": "sig"})
-            ))
+            of(jwk_with(Rs256, json!({"n": base64url(&[&[0, 0], n.as_slice()].concat())})))
         );
-        assert_eq!(
-            same,
-            of(jwk_with(
-                Rs256,
-                json!({"n": base64url(&[&[0, 0], n.as_slice()].concat())})
-            ))
-        );
-        let different = [
-            jwk(Rs256),
-            jwk(Es256),
-            jwk(Es384),
-            jwk(EdDsa),
-            rsa_jwk(&modulus(2048)),
-        ];
+        let different = [jwk(Rs256), jwk(Es256), jwk(Es384), jwk(EdDsa), rsa_jwk(&modulus(2048))];
         for (i, one) in different.iter().enumerate() {
             for (j, other) in different.iter().enumerate() {
                 assert_eq!(of(one.clone()) == of(other.clone()), i == j, "{i} {j}");
@@ -578,10 +535,7 @@ mod tests {
     fn debug_output_names_the_key_and_dumps_nothing() {
         let jwk = jwk_with(Rs256, json!({"kid": "a", "alg": "RS256"}));
         let output = format!("{:?}", VerifyingKey::from_jwk(&jwk).unwrap());
-        assert!(
-            output.contains("\"a\"") && output.contains("Rs256"),
-            "{output}"
-        );
+        assert!(output.contains("\"a\"") && output.contains("Rs256"), "{output}");
         assert!(output.len() < 200, "{output}");
     }
 }

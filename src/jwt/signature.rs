@@ -154,11 +154,7 @@ fn verify_rsa(
 }
 
 #[cfg(test)]
-#[allow(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    clippy::arithmetic_side_effects
-)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 mod tests {
     use jwt_simple::algorithms::RSAKeyPair;
     use jwt_simple::prelude::*;
@@ -190,10 +186,7 @@ mod tests {
             let good = sign(algorithm, TEXT);
             let verify = |text: &[u8], signature: &[u8]| verify(algorithm, &key, text, signature);
             assert!(verify(TEXT, &good), "{algorithm}");
-            assert!(
-                verify(b"", &sign(algorithm, b"")),
-                "{algorithm}: nothing signed"
-            );
+            assert!(verify(b"", &sign(algorithm, b"")), "{algorithm}: nothing signed");
             assert!(!verify(b"header.payloae", &good), "{algorithm}: other text");
             assert!(!verify(b"", &good), "{algorithm}: no text");
             for index in [0, 1, good.len() / 2 - 1, good.len() / 2, good.len() - 1] {
@@ -233,22 +226,11 @@ mod tests {
             let pinned = VerifyingKey::from_jwk(&pinned).unwrap();
             for claimed in Algorithm::ALL {
                 let expected = claimed == signed_by;
-                assert_eq!(
-                    verify(claimed, &key, TEXT, &signature),
-                    expected,
-                    "{claimed}"
-                );
-                assert_eq!(
-                    verify(claimed, &pinned, TEXT, &signature),
-                    expected,
-                    "{claimed}"
-                );
+                assert_eq!(verify(claimed, &key, TEXT, &signature), expected, "{claimed}");
+                assert_eq!(verify(claimed, &pinned, TEXT, &signature), expected, "{claimed}");
                 let other = verifying_key(claimed);
                 if !other.algorithms().contains(signed_by) {
-                    assert!(
-                        !verify(claimed, &other, TEXT, &signature),
-                        "{signed_by} {claimed}"
-                    );
+                    assert!(!verify(claimed, &other, TEXT, &signature), "{signed_by} {claimed}");
                 }
             }
         }
@@ -291,14 +273,8 @@ mod tests {
                     "{algorithm}: {name}"
                 );
                 let asked = host_signature::encode_request(algorithm, &key, TEXT, &signature);
-                let in_range = [r, s]
-                    .iter()
-                    .all(|x| x.iter().any(|b| *b != 0) && **x < &n[..]);
-                assert_eq!(
-                    asked.is_ok(),
-                    in_range,
-                    "{algorithm}: {name}: refused before the call"
-                );
+                let in_range = [r, s].iter().all(|x| x.iter().any(|b| *b != 0) && **x < &n[..]);
+                assert_eq!(asked.is_ok(), in_range, "{algorithm}: {name}: refused before the call");
             }
         }
     }
@@ -315,14 +291,8 @@ mod tests {
                 add(&good, &n).map(|sum| (text, good, sum))
             });
             let (text, good, sum) = fitting.unwrap();
-            assert!(
-                verify(algorithm, &key, text.as_bytes(), &good),
-                "{algorithm}"
-            );
-            assert!(
-                !verify(algorithm, &key, text.as_bytes(), &sum),
-                "{algorithm}: s + n"
-            );
+            assert!(verify(algorithm, &key, text.as_bytes(), &good), "{algorithm}");
+            assert!(!verify(algorithm, &key, text.as_bytes(), &sum), "{algorithm}: s + n");
         }
     }
 
@@ -334,11 +304,7 @@ mod tests {
                 let salt_len = RsaPssSaltlen::custom(salt);
                 let signature = sign_rsa(test_keys::rsa(), algorithm, TEXT, salt_len);
                 let verified = verify(algorithm, &key, TEXT, &signature);
-                assert_eq!(
-                    verified,
-                    salt == digest,
-                    "{algorithm}, {salt} bytes of salt"
-                );
+                assert_eq!(verified, salt == digest, "{algorithm}, {salt} bytes of salt");
             }
         }
     }
@@ -353,10 +319,7 @@ mod tests {
             assert!(verify(algorithm, &key, TEXT, &good), "{algorithm}");
             assert!(!verify(algorithm, &key, b"", &good), "{algorithm}");
             let short = sign(algorithm, TEXT);
-            assert!(
-                !verify(algorithm, &key, TEXT, &short),
-                "{algorithm}: 2048-bit signature"
-            );
+            assert!(!verify(algorithm, &key, TEXT, &short), "{algorithm}: 2048-bit signature");
         }
         // 2049 bits: the encoded message of RSASSA-PSS is a byte shorter than the modulus
         // (RFC 8017, section 8.1.2). Bytes that nobody signed: no panic, and a no.
@@ -364,12 +327,7 @@ mod tests {
         let key = VerifyingKey::from_jwk(&test_keys::rsa_jwk(&n)).unwrap();
         for algorithm in Algorithm::ALL.into_iter().take(6) {
             for byte in [0, 1, 0x55] {
-                assert!(!verify(
-                    algorithm,
-                    &key,
-                    TEXT,
-                    &[&[0], &[byte; 256][..]].concat()
-                ));
+                assert!(!verify(algorithm, &key, TEXT, &[&[0], &[byte; 256][..]].concat()));
             }
         }
     }
@@ -390,11 +348,7 @@ mod tests {
             ("S + L", [r, &sum].concat(), false),
             ("S = 0", [r, &[0; 32]].concat(), false),
             ("R of small order", [&identity, s].concat(), false),
-            (
-                "R of small order, S = 0",
-                [&identity[..], &[0; 32]].concat(),
-                false,
-            ),
+            ("R of small order, S = 0", [&identity[..], &[0; 32]].concat(), false),
         ];
         for (name, signature, valid) in rows {
             assert_eq!(verify(EdDsa, &key, TEXT, signature), *valid, "{name}");
@@ -446,10 +400,7 @@ mod tests {
         for (name, algorithm, jwk, signing_input, signature) in rows {
             let key = VerifyingKey::from_jwk(jwk).unwrap();
             let signature = base64url::decode(signature.as_bytes()).unwrap();
-            assert!(
-                verify(*algorithm, &key, signing_input.as_bytes(), &signature),
-                "{name}"
-            );
+            assert!(verify(*algorithm, &key, signing_input.as_bytes(), &signature), "{name}");
             assert!(!verify(*algorithm, &key, b"other", &signature), "{name}");
         }
     }
@@ -464,13 +415,7 @@ mod tests {
                 let public = pair.public_key();
                 let (signing_input, encoded) = token.rsplit_once('.').unwrap();
                 let good = base64url::decode(encoded.as_bytes()).unwrap();
-                for index in [
-                    None,
-                    Some(0),
-                    Some(1),
-                    Some(good.len() / 2),
-                    Some(good.len() - 1),
-                ] {
+                for index in [None, Some(0), Some(1), Some(good.len() / 2), Some(good.len() - 1)] {
                     let mut signature = good.clone();
                     if let Some(index) = index {
                         signature[index] ^= 4;
@@ -479,11 +424,7 @@ mod tests {
                     let encoded = test_keys::base64url(&signature);
                     let token = format!("{signing_input}.{encoded}");
                     let theirs = public.verify_token::<NoCustomClaims>(&token, None).is_ok();
-                    assert_eq!(
-                        (ours, theirs),
-                        (index.is_none(), index.is_none()),
-                        "{token}"
-                    );
+                    assert_eq!((ours, theirs), (index.is_none(), index.is_none()), "{token}");
                 }
             }};
         }

@@ -95,22 +95,16 @@ pub(crate) fn sign(algorithm: Algorithm, text: &[u8]) -> Vec<u8> {
         | Algorithm::Ps512 => sign_rsa(rsa(), algorithm, text, RsaPssSaltlen::DIGEST_LENGTH),
         Algorithm::Es256 => {
             let signature: p256::ecdsa::Signature =
-                p256()
-                    .key_pair()
-                    .as_ref()
-                    .sign_digest(|digest: &mut hmac_sha256::Hash| {
-                        digest.update(text);
-                    });
+                p256().key_pair().as_ref().sign_digest(|digest: &mut hmac_sha256::Hash| {
+                    digest.update(text);
+                });
             signature.to_vec()
         }
         Algorithm::Es384 => {
             let signature: p384::ecdsa::Signature =
-                p384()
-                    .key_pair()
-                    .as_ref()
-                    .sign_digest(|digest: &mut hmac_sha512::sha384::Hash| {
-                        digest.update(text);
-                    });
+                p384().key_pair().as_ref().sign_digest(|digest: &mut hmac_sha512::sha384::Hash| {
+                    digest.update(text);
+                });
             signature.to_vec()
         }
         Algorithm::EdDsa => ed25519().key_pair().as_ref().sk.sign(text, None).to_vec(),

@@ -203,7 +203,11 @@ impl Times {
 /// A NumericDate; a fraction counts down to the millisecond.
 fn numeric_date(value: &Value) -> Result<UnixTime, Malformed> {
     if let Some(seconds) = value.as_u64() {
-        return if seconds <= LAST_SECOND { Ok(UnixTime::from_secs(seconds)) } else { Err(Malformed) };
+        return if seconds <= LAST_SECOND {
+            Ok(UnixTime::from_secs(seconds))
+        } else {
+            Err(Malformed)
+        };
     }
     let seconds = value.as_f64().ok_or(Malformed)?;
     // Negative zero is zero; everything else below it is before the epoch.

@@ -32,10 +32,8 @@ impl Project {
     /// Every issuer that Corbado's SDKs accept for this project.
     pub fn issuers(&self) -> Vec<Box<str>> {
         let id = &self.id.0;
-        let mut issuers = vec![
-            format!("https://{id}.frontendapi.corbado.io").into(),
-            self.cloud_issuer(),
-        ];
+        let mut issuers =
+            vec![format!("https://{id}.frontendapi.corbado.io").into(), self.cloud_issuer()];
         issuers.extend(self.frontend_api.clone());
         issuers
     }

@@ -2,7 +2,8 @@
 //!
 //! A preset decides issuers, algorithms and sources, and where its key set is. These fields may be
 //! repeated beside it with the values that it gives them; any other value is an error, since it
-//! would be ignored. All other fields are the operator's.
+//! would be ignored. Sources may be fewer: the cookies that are left out are then taken from every
+//! request that the provider decides. All other fields are the operator's.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -14,6 +15,7 @@ use crate::config::reader::{At, Field};
 use crate::config::reserved_headers;
 use crate::config::units::MAX_DURATION;
 use crate::config::uri::{HttpUri, Scheme as UriScheme};
+use crate::cookie::CookieName;
 use crate::extractor::{Scheme, Source};
 use crate::jwt::algorithm::{Algorithm, AlgorithmSet};
 use crate::provider::corbado::{self, Project, ProjectId};
@@ -103,7 +105,11 @@ fn compile_one(raw: raw::Provider<'_>, token_headers: &[HeaderName]) -> Option<P
 
     let (stripped_cookies, is_preset) = match vendor {
         Vendor::Generic => (Vec::new(), false),
-        Vendor::Corbado(_) => (corbado::refresh_cookies(), true),
+        Vendor::Corbado(_) => {
+            let mut stripped = corbado::refresh_cookies();
+            stripped.extend(unread_cookies(corbado::sources(), sources.as_deref().unwrap_or(&[])));
+            (stripped, true)
+        }
         Vendor::Unclear => return None,
     };
     Some(Provider {
@@ -264,17 +270,30 @@ fn compile_sources(
     sources.read_or(default, |At { place, value }| {
         let mut seen = Vec::new();
         let sources = all(value.into_iter().map(|source| compile_source(source, &mut seen)))?;
-        if let Vendor::Corbado(_) = vendor
-            && sources != corbado::sources()
-        {
-            let decided: Vec<_> = corbado::sources().iter().map(ToString::to_string).collect();
-            place.error(format!(
-                "contradicts the preset: Corbado's sessions are looked for in {}",
-                decided.join(", ")
-            ));
+        if let Vendor::Corbado(_) = vendor {
+            let possible = corbado::sources();
+            if sources.iter().any(|source| !possible.contains(source)) {
+                let possible: Vec<_> = possible.iter().map(ToString::to_string).collect();
+                place.error(format!(
+                    "contradicts the preset: Corbado's sessions are in {}; some of these may be \
+                     listed, no others",
+                    possible.join(", ")
+                ));
+            }
         }
         Some(sources)
     })
+}
+
+/// The cookies of a preset in which the operator's sources don't look. Nobody verifies what they
+/// hold, so no backend may see them: service to service, the header alone counts.
+fn unread_cookies(preset: Vec<Source>, sources: &[Source]) -> impl Iterator<Item = CookieName> {
+    preset.into_iter().filter(|source| !sources.contains(source)).filter_map(
+        |source| match source {
+            Source::Cookie(name) => Some(name),
+            Source::Header { name: _, scheme: _ } => None,
+        },
+    )
 }
 
 /// What two equal sources have in common: the name, and of headers the scheme.

@@ -264,10 +264,9 @@ fn presets_decide() {
         (
             "sources",
             with(json!({ "sources": [{ "cookie": { "name": "session" } }] })),
-            &[
-                "providers[0].sources: contradicts the preset: Corbado's sessions are looked for in \
-               header authorization, cookie cbo_session_token, cookie cbo_short_session",
-            ],
+            &["providers[0].sources: contradicts the preset: Corbado's sessions are in header \
+               authorization, cookie cbo_session_token, cookie cbo_short_session; some of these \
+               may be listed, no others"],
         ),
         (
             "uri",

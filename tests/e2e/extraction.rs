@@ -1,0 +1,401 @@
+//! The extraction table: which credential counts, and the exact bytes that the backend receives.
+
+use std::sync::Arc;
+
+use libtest_mimic::Trial;
+use session_token_harness::client::Request;
+use session_token_harness::keys::{Algorithm, SigningKey};
+use session_token_harness::token::{tampered, unix_now};
+
+use crate::trial;
+use crate::world::{World, cookies_around, session};
+
+/// All rows, for one Envoy.
+pub(crate) fn trials(world: &Arc<World>) -> Vec<Trial> {
+    vec![
+        trial(world, "extraction::header_and_cookie", header_and_cookie),
+        trial(world, "extraction::conflicts", conflicts),
+        trial(world, "extraction::duplicates", duplicates),
+        trial(world, "extraction::cookie_forms", cookie_forms),
+        trial(world, "extraction::optional", optional),
+    ]
+}
+
+/// One row: what is sent, and what must come of it.
+struct Row<'a> {
+    name: &'a str,
+    path: &'a str,
+    headers: Vec<(&'a str, Vec<u8>)>,
+    expected: Expected,
+}
+
+/// What must come of a request.
+enum Expected {
+    /// The backend receives these values under `authorization` and these `cookie` lines.
+    Allowed { authorization: Vec<String>, cookies: Vec<Vec<u8>> },
+    /// The answer is this reason's, and the backend receives nothing.
+    Denied(u16, &'static str),
+}
+
+fn allowed(authorization: &[&str], cookies: &[&str]) -> Expected {
+    Expected::Allowed {
+        authorization: authorization.iter().map(|value| (*value).to_owned()).collect(),
+        cookies: cookies.iter().map(|line| line.as_bytes().to_vec()).collect(),
+    }
+}
+
+fn row<'a>(name: &'a str, headers: &[(&'a str, &str)], expected: Expected) -> Row<'a> {
+    let headers = headers.iter().map(|(name, value)| (*name, value.as_bytes().to_vec())).collect();
+    Row { name, path: "/orders", headers, expected }
+}
+
+fn on<'a>(path: &'a str, row: Row<'a>) -> Row<'a> {
+    Row { path, ..row }
+}
+
+fn check(world: &World, configuration: &str, rows: Vec<Row<'_>>) {
+    for Row { name, path, headers, expected } in rows {
+        let request = headers
+            .into_iter()
+            .fold(Request::get(path), |request, (name, value)| request.header(name, value));
+        let (exchange, received) = world.send(configuration, request);
+        match (expected, received) {
+            (Expected::Allowed { authorization, cookies }, Some(received)) => {
+                exchange.expect_status(200);
+                let values = |name| -> Vec<Vec<u8>> {
+                    received.headers.all(name).into_iter().map(<[u8]>::to_vec).collect()
+                };
+                let as_bytes: Vec<_> = authorization.into_iter().map(String::into_bytes).collect();
+                if values("authorization") != as_bytes || values("cookie") != cookies {
+                    let raw = received.raw_head.escape_ascii();
+                    exchange.fail(&format!("{name}: other bytes than\n{raw}"));
+                }
+            }
+            (Expected::Denied(status, reason), None) => {
+                exchange.expect(&format!("{name}: {status} {reason}"), |response| {
+                    response.status == status && response.json()["reason"] == reason
+                });
+            }
+            (Expected::Allowed { .. }, None) => exchange.fail(&format!("{name}: to be allowed")),
+            (Expected::Denied(..), Some(_)) => exchange.fail(&format!("{name}: to be denied")),
+        }
+    }
+}
+
+/// Tokens by the table's letters: `T` and `U` ours and valid, `X` ours but bad, `F` foreign.
+struct Letters {
+    t: String,
+    u: String,
+    forged: String,
+    expired: String,
+    foreign: String,
+}
+
+impl Letters {
+    fn new(world: &World) -> Self {
+        let other_issuer = SigningKey::new(Algorithm::RS256, "other");
+        Self {
+            t: world.session("usr-t"),
+            u: world.session("usr-u"),
+            forged: tampered(&world.session("usr-x")),
+            expired: session("usr-x").claim("exp", unix_now() - 100).signed_by(world.key()),
+            foreign: session("usr-f").claim("iss", "https://id.example").signed_by(&other_issuer),
+        }
+    }
+}
+
+fn bearer(token: &str) -> String {
+    format!("Bearer {token}")
+}
+
+fn header_and_cookie(world: &World) {
+    let Letters { t, u, forged, expired, foreign } = Letters::new(world);
+    let (b, cookie) = (bearer(&t), cookies_around(&t));
+    let rest = "a=COOKIE-VALUE-TO-KEEP; b=2";
+    let only_cookie = format!("cbo_session_token={t}");
+    check(
+        world,
+        "corbado",
+        vec![
+            row("– –", &[], Expected::Denied(401, "missing")),
+            row("– other cookies", &[("cookie", rest)], Expected::Denied(401, "missing")),
+            row("T –", &[("authorization", &b)], allowed(&[&b], &[])),
+            row("T – in lower case", &[("authorization", &format!("bearer  {t}"))], {
+                allowed(&[&b], &[])
+            }),
+            row("– T", &[("cookie", &cookie)], allowed(&[&b], &[rest])),
+            row("– T alone", &[("cookie", &only_cookie)], allowed(&[&b], &[])),
+            row("– T in the old cookie", &[("cookie", &format!("cbo_short_session={t}"))], {
+                allowed(&[&b], &[])
+            }),
+            row("T T", &[("authorization", &b), ("cookie", &cookie)], allowed(&[&b], &[rest])),
+            row("T U", &[("authorization", &b), ("cookie", &cookies_around(&u))], {
+                allowed(&[&b], &[rest])
+            }),
+            row("X T, forged", &[("authorization", &bearer(&forged)), ("cookie", &cookie)], {
+                Expected::Denied(401, "bad_signature")
+            }),
+            row("X T, expired", &[("authorization", &bearer(&expired)), ("cookie", &cookie)], {
+                Expected::Denied(401, "expired")
+            }),
+            row("T X", &[("authorization", &b), ("cookie", &cookies_around(&forged))], {
+                allowed(&[&b], &[rest])
+            }),
+            row("F T", &[("authorization", &bearer(&foreign)), ("cookie", &cookie)], {
+                allowed(&[&b], &[rest])
+            }),
+            row("F T, opaque", &[("authorization", "Bearer opaque"), ("cookie", &cookie)], {
+                allowed(&[&b], &[rest])
+            }),
+            row("F –", &[("authorization", &bearer(&foreign))], {
+                Expected::Denied(401, "issuer_mismatch")
+            }),
+            row("F –, opaque", &[("authorization", "Bearer opaque")], {
+                Expected::Denied(401, "malformed")
+            }),
+            row("Basic –", &[("authorization", "Basic dTpw")], Expected::Denied(401, "missing")),
+            row("Basic T", &[("authorization", "Basic dTpw"), ("cookie", &cookie)], {
+                allowed(&[&b], &[rest])
+            }),
+            row("two lines", &[("authorization", &b), ("authorization", &bearer(&u))], {
+                Expected::Denied(401, "multiple_credentials")
+            }),
+            row("two in one line", &[("authorization", &format!("{b},{b}"))], {
+                Expected::Denied(401, "multiple_credentials")
+            }),
+            row(
+                "Basic, then Bearer, and a cookie",
+                &[("authorization", "Basic dTpw"), ("authorization", &b), ("cookie", &cookie)],
+                Expected::Denied(401, "multiple_credentials"),
+            ),
+            row("X in a cookie", &[("cookie", &cookies_around(&forged))], {
+                Expected::Denied(401, "bad_signature")
+            }),
+            row("F in a cookie", &[("cookie", &cookies_around(&foreign))], {
+                Expected::Denied(401, "issuer_mismatch")
+            }),
+        ],
+    );
+}
+
+fn conflicts(world: &World) {
+    let Letters { t, u, forged, foreign, .. } = Letters::new(world);
+    let (b, rest) = (bearer(&t), "a=COOKIE-VALUE-TO-KEEP; b=2");
+    check(
+        world,
+        "reject",
+        vec![
+            row("T T", &[("authorization", &b), ("cookie", &cookies_around(&t))], {
+                allowed(&[&b], &[rest])
+            }),
+            row("T U", &[("authorization", &b), ("cookie", &cookies_around(&u))], {
+                Expected::Denied(401, "conflicting_credentials")
+            }),
+            row("T X", &[("authorization", &b), ("cookie", &cookies_around(&forged))], {
+                Expected::Denied(401, "conflicting_credentials")
+            }),
+            row("F T", &[("authorization", &bearer(&foreign)), ("cookie", &cookies_around(&t))], {
+                allowed(&[&b], &[rest])
+            }),
+            row("T F", &[("authorization", &b), ("cookie", &cookies_around(&foreign))], {
+                allowed(&[&b], &[rest])
+            }),
+            row(
+                "T and two names",
+                &[("cookie", &format!("cbo_session_token={t}; cbo_short_session={u}"))],
+                Expected::Denied(401, "conflicting_credentials"),
+            ),
+        ],
+    );
+}
+
+fn duplicates(world: &World) {
+    let Letters { t, u, forged, expired, .. } = Letters::new(world);
+    let b = bearer(&t);
+    let name = "cbo_session_token";
+    let twins = |values: &[&str]| {
+        let pairs: Vec<_> = values.iter().map(|value| format!("{name}={value}")).collect();
+        pairs.join("; ")
+    };
+    check(
+        world,
+        "corbado",
+        vec![
+            row("same bytes", &[("cookie", &twins(&[&t, &t]))], allowed(&[&b], &[])),
+            row("same bytes, quoted", &[("cookie", &twins(&[&t, &format!("\"{t}\"")]))], {
+                allowed(&[&b], &[])
+            }),
+            row(
+                "same bytes, two lines",
+                &[("cookie", &twins(&[&t])), ("cookie", &format!("a=1; {name}={t}"))],
+                allowed(&[&b], &["a=1"]),
+            ),
+            row("different bytes", &[("cookie", &twins(&[&t, &u]))], {
+                Expected::Denied(401, "duplicate_cookie")
+            }),
+            row(
+                "different bytes, two lines",
+                &[("cookie", &twins(&[&t])), ("cookie", &twins(&[&u]))],
+                Expected::Denied(401, "duplicate_cookie"),
+            ),
+            row("one is garbage", &[("cookie", &twins(&[&t, "x"]))], {
+                Expected::Denied(401, "duplicate_cookie")
+            }),
+            row("one is empty", &[("cookie", &twins(&["", &t]))], allowed(&[&b], &[])),
+        ],
+    );
+    let older = session("usr-t").claim("iat", unix_now() - 60).signed_by(world.key());
+    let numbered = |number: u64| session("usr-t").claim("n", number).signed_by(world.key());
+    let five: Vec<_> = (0..5).map(numbered).collect();
+    check(
+        world,
+        "newest",
+        vec![
+            row("newest wins", &[("cookie", &twins(&[&older, &t]))], allowed(&[&b], &[])),
+            row("newest first", &[("cookie", &twins(&[&t, &older]))], allowed(&[&b], &[])),
+            row("bad ones don't count", &[("cookie", &twins(&[&forged, "x", &expired, &t]))], {
+                allowed(&[&b], &[])
+            }),
+            row("another subject", &[("cookie", &twins(&[&t, &u]))], {
+                Expected::Denied(401, "duplicate_cookie")
+            }),
+            row("none verifies", &[("cookie", &twins(&[&expired, &forged]))], {
+                Expected::Denied(401, "expired")
+            }),
+            row(
+                "a fifth value",
+                &[("cookie", &twins(&five.iter().map(String::as_str).collect::<Vec<_>>()))],
+                Expected::Denied(401, "duplicate_cookie"),
+            ),
+        ],
+    );
+}
+
+fn cookie_forms(world: &World) {
+    let Letters { t, .. } = Letters::new(world);
+    let b = bearer(&t);
+    let encoded = t.replace('.', "%2E");
+    let name = "cbo_session_token";
+    let bytes = |name, line: Vec<u8>, expected| Row {
+        name,
+        path: "/orders",
+        headers: vec![("cookie", line)],
+        expected,
+    };
+    let line = |parts: &[&[u8]]| parts.concat();
+    check(
+        world,
+        "corbado",
+        vec![
+            row("quoted", &[("cookie", &format!("{name}=\"{t}\""))], allowed(&[&b], &[])),
+            row(
+                "percent-encoded",
+                &[("cookie", &format!("{name}={encoded}"))],
+                allowed(&[&b], &[]),
+            ),
+            row(
+                "without =",
+                &[("cookie", &format!("{name}; a=1"))],
+                Expected::Denied(401, "missing"),
+            ),
+            row("empty", &[("cookie", &format!("{name}=; a=1"))], Expected::Denied(401, "missing")),
+            row(
+                "without =, beside a bearer",
+                &[("authorization", &b), ("cookie", &format!("{name}; a=1"))],
+                allowed(&[&b], &["a=1"]),
+            ),
+            row(
+                "empty, beside a bearer",
+                &[("authorization", &b), ("cookie", &format!("a=1; {name}=; b=2"))],
+                allowed(&[&b], &["a=1; b=2"]),
+            ),
+            row("another case", &[("cookie", &format!("CBO_session_token={t}"))], {
+                Expected::Denied(401, "missing")
+            }),
+            row("a longer name", &[("cookie", &format!("{name}X={t}; __Host-{name}={t}"))], {
+                Expected::Denied(401, "missing")
+            }),
+            row(
+                "the refresh cookie",
+                &[("cookie", &format!("cbo_refresh_token=r; {name}={t}; cbo_long_session=l; a=1"))],
+                allowed(&[&b], &["a=1"]),
+            ),
+            row(
+                "spaces and empty segments",
+                &[("cookie", &format!("a=1;;{name} = {t} ;  b=2"))],
+                allowed(&[&b], &["a=1;;  b=2"]),
+            ),
+            row(
+                "three lines stay three",
+                &[
+                    ("cookie", "a=1; b=2"),
+                    ("cookie", &format!("{name}={t};   c=3")),
+                    ("cookie", "d=4;"),
+                ],
+                allowed(&[&b], &["a=1; b=2", "c=3", "d=4;"]),
+            ),
+            bytes(
+                "other cookies are no text",
+                line(&[b"\xff\xfe=\xff; ", name.as_bytes(), b"=", t.as_bytes(), b"; c=\"\xc3\""]),
+                {
+                    Expected::Allowed {
+                        authorization: vec![b.clone()],
+                        cookies: vec![b"\xff\xfe=\xff; c=\"\xc3\"".to_vec()],
+                    }
+                },
+            ),
+            bytes("our cookie is no text", line(&[name.as_bytes(), b"=\xff\xfe"]), {
+                Expected::Denied(401, "malformed")
+            }),
+            row("and the next request works", &[("authorization", &b)], allowed(&[&b], &[])),
+        ],
+    );
+}
+
+fn optional(world: &World) {
+    let Letters { t, forged, foreign, .. } = Letters::new(world);
+    let (b, f) = (bearer(&t), bearer(&foreign));
+    let unsigned = bearer(&session("admin").unsigned());
+    let optional = |row| on("/optional/x", row);
+    let keeps_foreign = |row| on("/optional-foreign/x", row);
+    check(
+        world,
+        "corbado",
+        vec![
+            optional(row("– –", &[], allowed(&[], &[]))),
+            optional(row(
+                "– other cookies",
+                &[("cookie", "a=1; b=2")],
+                allowed(&[], &["a=1; b=2"]),
+            )),
+            optional(row("T –", &[("authorization", &b)], allowed(&[&b], &[]))),
+            optional(row("– T", &[("cookie", &cookies_around(&t))], {
+                allowed(&[&b], &["a=COOKIE-VALUE-TO-KEEP; b=2"])
+            })),
+            optional(row("X –", &[("authorization", &bearer(&forged))], {
+                Expected::Denied(401, "bad_signature")
+            })),
+            optional(row("– X", &[("cookie", &cookies_around(&forged))], {
+                Expected::Denied(401, "bad_signature")
+            })),
+            optional(row("alg none", &[("authorization", &unsigned)], {
+                Expected::Denied(401, "algorithm_not_allowed")
+            })),
+            optional(row("F –", &[("authorization", &f)], allowed(&[], &[]))),
+            optional(row("F –, opaque", &[("authorization", "Bearer opaque")], allowed(&[], &[]))),
+            optional(row(
+                "Basic –",
+                &[("authorization", "Basic dTpw")],
+                allowed(&["Basic dTpw"], &[]),
+            )),
+            optional(row("an empty cookie", &[("cookie", "a=1; cbo_session_token=")], {
+                allowed(&[], &["a=1"])
+            })),
+            keeps_foreign(row("F –", &[("authorization", &f)], allowed(&[&f], &[]))),
+            keeps_foreign(row("X –", &[("authorization", &bearer(&forged))], {
+                Expected::Denied(401, "bad_signature")
+            })),
+            keeps_foreign(row("T –", &[("authorization", &b)], allowed(&[&b], &[]))),
+        ],
+    );
+}

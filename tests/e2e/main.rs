@@ -1,0 +1,54 @@
+//! The finished module in real Envoys: the oldest supported and the newest.
+//!
+//! A runner of its own (`libtest-mimic`), since something has to be done when all tests are over:
+//! the Envoys' logs and metrics are searched for what must never be written.
+
+#![allow(
+    clippy::arithmetic_side_effects,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test fails by panicking"
+)]
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use libtest_mimic::{Arguments, Trial};
+use session_token_harness::envoy::{NEWEST, OLDEST};
+
+use crate::world::World;
+
+mod extraction;
+mod secrets;
+mod world;
+
+fn main() -> ExitCode {
+    let arguments = Arguments::from_args();
+    let mut trials = Vec::new();
+    let mut worlds = Vec::new();
+    for version in [OLDEST, NEWEST] {
+        let world = Arc::new(World::new(version));
+        trials.extend(extraction::trials(&world));
+        worlds.push(world);
+    }
+    let lists_only = arguments.list;
+    let conclusion = libtest_mimic::run(&arguments, trials);
+    if lists_only || conclusion.has_failed() {
+        return conclusion.exit_code();
+    }
+    let leaks: Vec<_> = worlds.iter().flat_map(|world| secrets::search(world)).collect();
+    for leak in &leaks {
+        eprintln!("a secret was written: {leak}");
+    }
+    if leaks.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// A test of one Envoy version.
+fn trial(world: &Arc<World>, name: &str, test: impl FnOnce(&World) + Send + 'static) -> Trial {
+    let world = Arc::clone(world);
+    Trial::test(format!("{}::{name}", world.version()), move || {
+        test(&world);
+        Ok(())
+    })
+}
