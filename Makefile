@@ -7,6 +7,9 @@ TARGET := wasm32-wasip1
 BUILT := target/$(TARGET)/release/session_token_filter.wasm
 MODULE := target/session_token_filter.wasm
 
+# What is built stays here, whatever the environment says: paths below count on it.
+export CARGO_TARGET_DIR := $(CURDIR)/target
+
 # Tells the log which commit runs; a source archive has none.
 export GIT_COMMIT := $(shell git rev-parse --short HEAD 2>/dev/null)
 
@@ -16,19 +19,21 @@ help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: toolchain ## Build the filter: target/session_token_filter.wasm
-	@cargo rustc --quiet --release --lib --crate-type cdylib --target $(TARGET)
-	@cargo run --quiet --package xtask -- finish $(BUILT) $(MODULE)
+	@cargo rustc --release --lib --crate-type cdylib --target $(TARGET)
+	@cargo build --package xtask
+	@target/debug/xtask finish $(BUILT) $(MODULE)
 
 run: build ## Start the demo: a login page, an issuer, backends and Envoy
-	@cargo run --quiet --package session-token-harness --bin demo
+	@cargo build --package session-token-harness --bin demo
+	@exec target/debug/demo
 
-test: build lint ## Run everything: lint, native tests, and the module in real Envoys
+test: lint build ## Run everything: lint, native tests, and the module in real Envoys
 	@cargo test --workspace
 
 lint: toolchain ## Check format and clippy, warnings as errors
 	@cargo fmt --all --check
-	@cargo clippy --quiet --workspace --all-targets -- --deny warnings
-	@cargo clippy --quiet --release --lib --target $(TARGET) -- --deny warnings
+	@cargo clippy --workspace --all-targets -- --deny warnings
+	@cargo clippy --release --lib --target $(TARGET) -- --deny warnings
 
 fmt: toolchain ## Format the code
 	@cargo fmt --all

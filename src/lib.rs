@@ -2,9 +2,9 @@
 //! a cached key set, moves it into `Authorization: Bearer`, strips its cookie, and only then lets
 //! Envoy route the request.
 //!
-//! Everything but [`host`] is a pure core: no clock, no network, no randomness; inputs are
-//! arguments, outputs are values. Modules stand here in the order in which a request meets them,
-//! after those that all of them use; a module imports only what is below it in its own docs.
+//! Everything but `host` is a pure core: no clock, no network, no randomness; inputs are arguments,
+//! outputs are values. Modules stand here in layers, each importing only those above it: what all
+//! speak of, a request's parts, tokens and keys, whose they are, and last what is decided by them.
 //!
 //! | question | module |
 //! | --- | --- |

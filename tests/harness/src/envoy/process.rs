@@ -141,8 +141,10 @@ fn guard(pid: u32, folder: &Path) -> io::Result<(Child, ChildStdin)> {
 const ADMIN_OVERLAY: &str =
     r#"{"admin":{"address":{"socket_address":{"address":"127.0.0.1","port_value":0}}}}"#;
 
-/// `read` returns at the end of the input. SIGKILL comes for an Envoy that hangs.
+/// `read` returns at the end of the input. SIGKILL comes for an Envoy that hangs. Ctrl-C reaches
+/// everything in the terminal's group; this has to tidy up after it.
 const GUARD: &str = r#"
+trap '' INT HUP
 read -r _
 kill -TERM "$1"
 for _ in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
