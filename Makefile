@@ -45,4 +45,4 @@ clean: ## Remove everything that was built or downloaded
 # install them by itself, this does.
 toolchain:
 	@command -v rustup >/dev/null || { echo "rustup is missing: see https://rustup.rs" >&2; exit 1; }
-	@rustup target list --installed 2>/dev/null | grep -qx $(TARGET) || rustup toolchain install
+	@rustup target list --installed 2>/dev/null | grep -qx $(TARGET) || rustup toolchain install --no-self-update
