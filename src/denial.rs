@@ -103,7 +103,7 @@ fn shape(reason: Reason) -> Shape {
         Reason::ConflictingCredentials => invalid_token("Two credentials differ"),
         Reason::DuplicateCookie => invalid_token("Two session cookies differ"),
         Reason::DeniedByRule => plain(403, "Forbidden"),
-        Reason::KeysUnavailable => plain(503, "Service Unavailable"),
+        Reason::KeysUnavailable | Reason::Overloaded => plain(503, "Service Unavailable"),
         Reason::MalformedRequest | Reason::AmbiguousPath => plain(400, "Bad Request"),
         Reason::MethodNotAllowed => plain(405, "Method Not Allowed"),
     }

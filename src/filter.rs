@@ -16,9 +16,11 @@
 use std::rc::Rc;
 use std::time::Duration;
 
+use crate::bad_signatures::BadSignatures;
 use crate::credential::{Candidate, Choice, NoCredential, Reading, SourcePlan};
 use crate::denial::Denial;
 use crate::edits::HeaderEdits;
+use crate::filter::budget::{PortableFailures, Verifications};
 use crate::filter::journal::{DenialRecord, Journal, LogLevel, LogLine};
 use crate::filter::waiting::{
     Need, NeededKeys, PATIENCE_FOR_NEWER_SET, StreamId, Waited, WaitingStreams,
@@ -27,6 +29,7 @@ use crate::forward;
 use crate::jwks::document::Selection;
 use crate::jwks::fetch::{FetchError, FetchId, FetchRequest, FetchResponse};
 use crate::jwks::remote::{CurrentKeys, ProviderKeys, UnknownKeyId};
+use crate::jwt::key::VerifyingKey;
 use crate::jwt::signature::SignatureVerifier;
 use crate::jwt::token::UnverifiedToken;
 use crate::matcher::Host;
@@ -40,6 +43,7 @@ use crate::time::UnixTime;
 use crate::token_cache::TokenCache;
 use crate::verified_token::VerifiedToken;
 
+mod budget;
 pub mod journal;
 pub mod waiting;
 
@@ -51,6 +55,8 @@ pub struct Filter {
     plans: Rc<[SourcePlan]>,
     keys: Vec<ProviderKeysState>,
     cache: TokenCache,
+    bad_signatures: BadSignatures,
+    portable_failures: PortableFailures,
     waiting: WaitingStreams,
     stats: Stats,
     journal: Journal,
@@ -77,6 +83,8 @@ impl Filter {
             plans: rules.map(|rule| SourcePlan::new(rule, &policy.providers)).collect(),
             keys: policy.providers.iter().map(ProviderKeysState::new).collect(),
             cache: TokenCache::new(policy.cache, seed),
+            bad_signatures: BadSignatures::new(seed),
+            portable_failures: PortableFailures::default(),
             waiting: WaitingStreams::default(),
             stats: Stats::new(&policy),
             journal: Journal::new(policy.log_denials),
@@ -290,7 +298,9 @@ impl Filter {
             None => read_token(text, &policy.providers),
         });
         let verified = match choice {
-            Ok(Choice::One(candidate)) => self.verify(&candidate, now, crypto),
+            Ok(Choice::One(candidate)) => {
+                self.verify(&candidate, now, crypto, &mut Verifications::default())
+            }
             Ok(Choice::Newest(candidates)) => self.verify_newest(&candidates, now, crypto),
             Err(NoCredential::Absent | NoCredential::Foreign(_))
                 if rule.access == Access::Optional =>
@@ -313,6 +323,7 @@ impl Filter {
         candidate: &Candidate<'_>,
         now: UnixTime,
         crypto: &dyn SignatureVerifier,
+        budget: &mut Verifications,
     ) -> Result<Rc<VerifiedToken>, Stop> {
         let policy = Rc::clone(&self.policy);
         let id = candidate.owner;
@@ -371,10 +382,32 @@ impl Filter {
             }
         };
         self.stats.count(Counter::TokenCacheMiss);
+        let keys = candidates.into_iter().map(VerifyingKey::fingerprint);
+        let attempt = self.bad_signatures.attempt(token.text(), keys);
+        if self.bad_signatures.remembers(attempt, now) {
+            return Err(refuse(Reason::BadSignature).into());
+        }
+        let portable = crypto.is_portable(algorithm);
+        if portable && self.portable_failures.are_too_many(now) {
+            return Err(refuse(Reason::Overloaded).into());
+        }
+        let mut all_tried = true;
         let signed = candidates
             .into_iter()
-            .find_map(|key| token.verify(algorithm, key, crypto).ok())
-            .ok_or_else(|| refuse(Reason::BadSignature))?;
+            .take_while(|_| {
+                all_tried = budget.spend();
+                all_tried
+            })
+            .find_map(|key| token.verify(algorithm, key, crypto).ok());
+        let Some(signed) = signed else {
+            if all_tried {
+                self.bad_signatures.remember(attempt, now);
+            }
+            if portable {
+                self.portable_failures.count(now);
+            }
+            return Err(refuse(Reason::BadSignature).into());
+        };
         let verified =
             VerifiedToken::new(signed, (id, provider), claimants, now).map_err(refuse)?;
         for _ in 0..verified.skipped_claim_headers() {
@@ -394,10 +427,11 @@ impl Filter {
         now: UnixTime,
         crypto: &dyn SignatureVerifier,
     ) -> Result<Rc<VerifiedToken>, Stop> {
+        let mut budget = Verifications::default();
         let mut newest: Option<Rc<VerifiedToken>> = None;
         let mut first_refusal = None;
         for candidate in candidates {
-            match self.verify(candidate, now, crypto) {
+            match self.verify(candidate, now, crypto, &mut budget) {
                 Ok(token) => {
                     let Some(other) = &newest else {
                         newest = Some(token);

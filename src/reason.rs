@@ -47,6 +47,8 @@ pub enum Reason {
     DeniedByRule,
     /// There is no set of keys to verify with.
     KeysUnavailable,
+    /// Too many tokens with bad signatures came that only the module itself can verify.
+    Overloaded,
     /// The request has no path, method or host that rules could be compared with.
     MalformedRequest,
     /// Different servers would understand the path differently.
@@ -57,7 +59,7 @@ pub enum Reason {
 
 impl Reason {
     /// All of them, in the order of their metrics.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 24] = [
         Self::Missing,
         Self::Malformed,
         Self::AlgorithmNotAllowed,
@@ -78,6 +80,7 @@ impl Reason {
         Self::DuplicateCookie,
         Self::DeniedByRule,
         Self::KeysUnavailable,
+        Self::Overloaded,
         Self::MalformedRequest,
         Self::AmbiguousPath,
         Self::MethodNotAllowed,
@@ -106,6 +109,7 @@ impl Reason {
             Self::DuplicateCookie => "duplicate_cookie",
             Self::DeniedByRule => "denied_by_rule",
             Self::KeysUnavailable => "keys_unavailable",
+            Self::Overloaded => "overloaded",
             Self::MalformedRequest => "malformed_request",
             Self::AmbiguousPath => "ambiguous_path",
             Self::MethodNotAllowed => "method_not_allowed",
