@@ -44,10 +44,12 @@ struct PlannedSource {
 impl SourcePlan {
     /// The plan of one rule.
     pub fn new(rule: &Rule, providers: &[Provider]) -> Self {
-        let mut plan = Self { sources: Vec::new(), order: Vec::new(), stripped: Vec::new() };
+        // Refresh tokens are for no backend, whoever's sessions the rule is about.
+        let stripped = providers.iter().flat_map(|provider| provider.stripped_cookies.clone());
+        let mut plan =
+            Self { sources: Vec::new(), order: Vec::new(), stripped: stripped.collect() };
         for &id in &rule.providers {
             let Some(provider) = providers.get(id.index()) else { continue };
-            plan.stripped.extend(provider.stripped_cookies.iter().cloned());
             for source in &provider.sources {
                 plan.add(id, source, provider.duplicate_cookies);
             }

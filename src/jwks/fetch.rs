@@ -73,7 +73,7 @@ impl FetchResponse<'_> {
 /// Why a fetch brought no keys.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FetchError {
-    /// Envoy did not send the request: the cluster is unknown or the request malformed.
+    /// Envoy did not send the request: the cluster is unknown, or has no address or connection.
     NotSent,
     /// The connection broke off, or could not be made.
     NoAnswer,
@@ -89,7 +89,7 @@ impl fmt::Display for FetchError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NotSent => {
-                f.write_str("Envoy did not send the request: is there such a cluster?")
+                f.write_str("Envoy sent no request: no such cluster, or no address for it")
             }
             Self::NoAnswer => f.write_str("no answer"),
             Self::Lost => f.write_str("Envoy never said how the request ended"),
