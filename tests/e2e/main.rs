@@ -20,7 +20,9 @@ use session_token_harness::envoy::{NEWEST, OLDEST};
 use crate::world::World;
 
 mod extraction;
+mod keys;
 mod secrets;
+mod site;
 mod world;
 
 fn main() -> ExitCode {
@@ -30,6 +32,7 @@ fn main() -> ExitCode {
     for version in [OLDEST, NEWEST] {
         let world = Arc::new(World::new(version));
         trials.extend(extraction::trials(&world));
+        trials.extend(keys::trials(&world));
         worlds.push(world);
     }
     let lists_only = arguments.list;
