@@ -104,7 +104,7 @@ fn inline_until_fetched(world: &World) {
     let inline = SigningKey::new(Algorithm::RS256, "inline");
     let fetched = SigningKey::generate(Algorithm::RS256, "fetched");
     let keys = KeyServer::start(&jwks(&[&fetched]));
-    keys.answer_with(Answer::hang());
+    keys.hold_back();
     let mut sources = remote(json!({"timeout": "10s"}));
     sources["inline"] = jwks(&[&inline]);
     let site = Site::start(world, keys, corbado(sources));
@@ -114,7 +114,6 @@ fn inline_until_fetched(world: &World) {
     assert!(began.elapsed() < Duration::from_secs(5), "nobody waits who has inline keys");
     site.get(&tampered(&old)).expect_status(401);
     site.keys.serve(&jwks(&[&fetched]));
-    // A hanging answer is given up without a byte: the filter tries again a second later.
     site.wait_for_metric("jwks_fetch_ok.corbado", 2);
     site.get(&new).expect_status(200);
     expect_denied(&site.get(&old), 401, "unknown_key");

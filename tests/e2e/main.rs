@@ -19,10 +19,12 @@ use session_token_harness::envoy::{NEWEST, OLDEST};
 
 use crate::world::World;
 
+mod configuration;
 mod extraction;
 mod keys;
 mod secrets;
 mod site;
+mod waiting;
 mod world;
 
 fn main() -> ExitCode {
@@ -33,6 +35,8 @@ fn main() -> ExitCode {
         let world = Arc::new(World::new(version));
         trials.extend(extraction::trials(&world));
         trials.extend(keys::trials(&world));
+        trials.extend(waiting::trials(&world));
+        trials.extend(configuration::trials(&world));
         worlds.push(world);
     }
     let lists_only = arguments.list;
