@@ -29,6 +29,7 @@ pub(crate) fn trials(world: &Arc<World>) -> Vec<Trial> {
         trial(world, "configuration::swapped_under_requests", swapped_under_requests),
         trial(world, "configuration::many_updates", many_updates),
         trial(world, "configuration::two_in_one_vm", two_in_one_vm),
+        trial(world, "configuration::two_in_one_chain", two_in_one_chain),
     ]
 }
 
@@ -352,5 +353,43 @@ fn two_in_one_vm(world: &World) {
     let received = site.app.take_last().unwrap();
     assert_eq!(received.headers.all("x-a"), [b"a"]);
     assert_eq!(received.headers.all("x-b"), [b"admin"]);
+    site.end(world);
+}
+
+/// Two filters in one chain and one VM, of which the first waits for its keys.
+fn two_in_one_chain(world: &World) {
+    let a = SigningKey::new(Algorithm::RS256, "k");
+    let b = SigningKey::generate(Algorithm::ES256, "k");
+    let keys = KeyServer::start(&jwks(&[&a]));
+    keys.hold_back();
+    let uri = "http://keys.example/a";
+    let first = of_issuer("a", remote(json!({"uri": uri, "timeout": "10s"})));
+    let mut second = of_issuer("b", json!({"inline": jwks(&[&b])}));
+    let source = json!([{"header": {"name": "x-session", "scheme": ""}}]);
+    second["providers"][0]["sources"] = source;
+    second["default"] = json!({"forward": "verify_only"});
+    let site = Site::with(world, keys, |bootstrap| {
+        bootstrap.listener(
+            Listener::new(INGRESS)
+                .filter(WasmFilter::new().configuration(first))
+                .filter(WasmFilter::new().configuration(second))
+                .route(Route::prefix("/").to("app")),
+        )
+    });
+    let (of_a, of_b) = (token_of("a", &a), token_of("b", &b));
+    let request = |session: &str| get(&of_a).header("x-session", session);
+    let waiting = site.client().send_in_background(request(&of_b));
+    let without = site.client().send_in_background(get(&of_a));
+    site.wait_for_metric("waiting_streams", 2);
+    std::thread::sleep(Duration::from_millis(100));
+    assert_eq!(site.app.count(), 0);
+    site.keys.serve(&jwks(&[&a]));
+    waiting.wait().expect_status(200);
+    expect_denied(&without.wait(), 401, "missing");
+    let received = site.app.take_last().unwrap();
+    assert_eq!(received.headers.all("x-a"), [b"a"]);
+    assert_eq!(received.headers.all("x-b"), [b"b"]);
+    expect_denied(&site.client().send(request(&of_a)), 401, "issuer_mismatch");
+    site.client().send(request(&of_b)).expect_status(200);
     site.end(world);
 }
