@@ -30,6 +30,7 @@ pub(crate) fn trials(world: &Arc<World>) -> Vec<Trial> {
         trial(world, "configuration::many_updates", many_updates),
         trial(world, "configuration::two_in_one_vm", two_in_one_vm),
         trial(world, "configuration::two_in_one_chain", two_in_one_chain),
+        trial(world, "configuration::hundreds_in_one_vm", hundreds_in_one_vm),
     ]
 }
 
@@ -391,5 +392,30 @@ fn two_in_one_chain(world: &World) {
     assert_eq!(received.headers.all("x-b"), [b"b"]);
     expect_denied(&site.client().send(request(&of_a)), 401, "issuer_mismatch");
     site.client().send(request(&of_b)).expect_status(200);
+    site.end(world);
+}
+
+/// As in a gateway with a host for each customer: none is taken for gone because the others tick.
+fn hundreds_in_one_vm(world: &World) {
+    let key = SigningKey::new(Algorithm::RS256, "k1");
+    let inline = json!({"inline": jwks(&[&key])});
+    let site = Site::with(world, KeyServer::start(&jwks(&[&key])), |bootstrap| {
+        (0..310).fold(bootstrap, |bootstrap, number| {
+            let configuration = with_realm(corbado(inline.clone()), &number.to_string());
+            let filter = WasmFilter::new().configuration(configuration);
+            bootstrap.listener(named_ingress(&format!("l{number}"), filter))
+        })
+    });
+    let token = session("usr-1").signed_by(&key);
+    let listeners = site.envoy.listeners();
+    // Two ticks of each, and a bit.
+    std::thread::sleep(Duration::from_millis(2_500));
+    for number in [0, 1, 155, 309] {
+        let client = Client::new(listeners[&format!("l{number}")]);
+        client.send(get(&token)).expect_status(200);
+        let refused = client.send(Request::get("/"));
+        let challenge = refused.expect_status(401).headers.text("www-authenticate");
+        assert_eq!(challenge, Some(format!("Bearer realm=\"{number}\"")));
+    }
     site.end(world);
 }
