@@ -53,3 +53,6 @@ pub mod token;
 pub mod bootstrap;
 pub mod envoy;
 pub mod workspace;
+
+// All of it at once, for people.
+pub mod demo;
