@@ -21,8 +21,10 @@ use crate::world::World;
 
 mod configuration;
 mod extraction;
+mod func_e;
 mod keys;
 mod secrets;
+mod shipped;
 mod site;
 mod waiting;
 mod world;
@@ -37,6 +39,8 @@ fn main() -> ExitCode {
         trials.extend(keys::trials(&world));
         trials.extend(waiting::trials(&world));
         trials.extend(configuration::trials(&world));
+        trials.extend(shipped::trials(&world));
+        trials.extend(func_e::trials(&world));
         worlds.push(world);
     }
     let lists_only = arguments.list;
