@@ -180,9 +180,10 @@ fn folder() -> PathBuf {
 
 const VERSION: &str = "v1.6.0";
 
-/// The end of the input ends func-e, which ends its Envoy.
+/// The end of the input ends func-e, which ends its Envoy. Two Envoys of one user need different base
+/// ids, whatever they are configured to do.
 const SCRIPT: &str = r#"
-"$0" run -c "$1" &
+"$0" run -c "$1" --use-dynamic-base-id &
 child=$!
 read -r _
 kill -TERM "$child"
