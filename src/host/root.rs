@@ -2,7 +2,7 @@
 //!
 //! Several roots in one VM are normal: a configuration update makes a second one while the first
 //! drains. Roots are not told when they go, but their ticks stop; one that has not ticked while
-//! others have, many times, is forgotten.
+//! another has, many times, is forgotten.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -57,8 +57,8 @@ pub(super) struct Root {
     flights: RefCell<BTreeMap<u32, FetchId>>,
     /// Whether the next tick comes at once.
     hastened: Cell<bool>,
-    /// How often others have ticked since this one has.
-    missed_ticks: Cell<u32>,
+    /// The round of ticks in which it last ticked.
+    last_round: Cell<u32>,
 }
 
 impl Root {
@@ -122,11 +122,9 @@ struct RootAdapter {
 
 impl RootAdapter {
     fn configure(&mut self) -> bool {
-        let configuration = match abi::buffer(Buffer::PluginConfiguration, usize::MAX) {
-            Ok(bytes) => bytes,
-            // Envoy says so of a plugin without a configuration.
-            Err(_) => Vec::new(),
-        };
+        // Of a plugin without a configuration Envoy says that there is no such buffer.
+        let configuration = abi::buffer(Buffer::PluginConfiguration, usize::MAX);
+        let configuration = configuration.unwrap_or_default();
         let Loaded { policy, warnings, notes } = match config::load(&configuration) {
             Ok(loaded) => loaded,
             Err(errors) => {
@@ -161,7 +159,7 @@ impl RootAdapter {
             crypto,
             flights: RefCell::default(),
             hastened: Cell::new(true),
-            missed_ticks: Cell::new(0),
+            last_round: Cell::new(ROUND.get()),
         });
         ROOTS.with_borrow_mut(|roots| {
             roots.retain(|other| other.id != self.id);
@@ -249,13 +247,17 @@ impl RootContext for RootAdapter {
 }
 
 /// Drops the configurations whose roots no longer tick.
+///
+/// A round ends when a root ticks for the second time in it. So however many roots there are, each
+/// that lives ticks about once a round.
 fn forget_silent_roots(ticking: &Root) {
-    ticking.missed_ticks.set(0);
+    if ticking.last_round.get() == ROUND.get() {
+        ROUND.set(ROUND.get().wrapping_add(1));
+    }
+    let round = ROUND.get();
+    ticking.last_round.set(round);
     ROOTS.with_borrow_mut(|roots| {
-        for root in roots.iter().filter(|root| root.id != ticking.id) {
-            root.missed_ticks.set(root.missed_ticks.get().saturating_add(1));
-        }
-        roots.retain(|root| root.missed_ticks.get() < TICKS_TO_MISS);
+        roots.retain(|root| round.wrapping_sub(root.last_round.get()) < ROUNDS_TO_MISS);
     });
 }
 
@@ -287,9 +289,10 @@ fn describe(filter: &Filter, crypto: Crypto) -> String {
 
 const TICK_MILLIS: u32 = 1_000;
 const HASTENED_TICK_MILLIS: u32 = 1;
-/// Ticks of another root on the same thread, each a second apart or hastened by a fetch.
-const TICKS_TO_MISS: u32 = 300;
+/// Each a second long, or shorter where fetches hasten ticks.
+const ROUNDS_TO_MISS: u32 = 300;
 
 thread_local! {
     static ROOTS: RefCell<Vec<Rc<Root>>> = const { RefCell::new(Vec::new()) };
+    static ROUND: Cell<u32> = const { Cell::new(0) };
 }

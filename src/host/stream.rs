@@ -1,9 +1,12 @@
 //! Request callbacks: read the pairs, ask the core, apply its verdict.
 //!
-//! Nothing is kept per stream. `on_create` comes immediately before `on_request_headers` of the same
-//! stream, and is the only way to tell two configurations in one VM apart.
+//! Nothing is kept per stream. `on_create` comes before `on_request_headers` of the same stream, and
+//! is the only way to tell two configurations in one VM apart. Usually nothing comes between them;
+//! but when several streams are resumed at once and the next filter in the chain is of this VM too,
+//! the host goes on with the second stream in the middle of the first one's: the pairs nest.
 
-use std::cell::Cell;
+use std::cell::RefCell;
+use std::collections::VecDeque;
 
 use crate::denial::Denial;
 use crate::edits::{HeaderEdit, HeaderEdits};
@@ -15,13 +18,17 @@ use crate::request::RequestHead;
 
 /// A stream begins.
 pub(super) fn on_create(id: u32, root_id: u32) {
-    LAST_CREATED.set((id, root_id));
+    CREATED.with_borrow_mut(|created| {
+        if created.len() >= MAX_CREATED {
+            created.pop_front();
+        }
+        created.push_back((id, root_id));
+    });
 }
 
 /// A request's head is complete.
 pub(super) fn on_request_headers(id: u32, has_body: bool) -> u32 {
-    let (last, root_id) = LAST_CREATED.get();
-    match root::find(root_id).filter(|_| last == id) {
+    match root_of_created(id).and_then(root::find) {
         Some(root) => decide(&root, id, has_body).unwrap_or_else(|_| refuse()),
         None => refuse(),
     }
@@ -57,6 +64,17 @@ pub(super) fn resume(root: &Root, stream: StreamId) {
     if decided == abi::CONTINUE {
         let _ = abi::resume_request();
     }
+}
+
+/// The root of a stream whose head is here now. What was created after it has had its head by now,
+/// or never will.
+fn root_of_created(id: u32) -> Option<u32> {
+    CREATED.with_borrow_mut(|created| {
+        let place = created.iter().rposition(|(other, _)| *other == id)?;
+        let root = created.get(place).map(|(_, root)| *root);
+        created.truncate(place);
+        root
+    })
 }
 
 fn decide(root: &Root, id: u32, has_body: bool) -> Result<u32, Refused> {
@@ -105,6 +123,11 @@ fn refuse() -> u32 {
     abi::STOP_ALL_AND_WATERMARK
 }
 
+/// More than can nest: each level is a stream that waited. A stream that another filter answers is
+/// created for its access log alone, and never has a head here.
+const MAX_CREATED: usize = 4_096;
+
 thread_local! {
-    static LAST_CREATED: Cell<(u32, u32)> = const { Cell::new((0, 0)) };
+    /// Streams and their roots, from `on_create` to `on_request_headers`; the innermost last.
+    static CREATED: RefCell<VecDeque<(u32, u32)>> = const { RefCell::new(VecDeque::new()) };
 }

@@ -19,9 +19,15 @@ use session_token_harness::envoy::{NEWEST, OLDEST};
 
 use crate::world::World;
 
+mod configuration;
 mod extraction;
+mod func_e;
+mod keys;
 mod readme;
 mod secrets;
+mod shipped;
+mod site;
+mod waiting;
 mod world;
 
 fn main() -> ExitCode {
@@ -34,6 +40,11 @@ fn main() -> ExitCode {
         if version == NEWEST {
             trials.extend(readme::trials(&world));
         }
+        trials.extend(keys::trials(&world));
+        trials.extend(waiting::trials(&world));
+        trials.extend(configuration::trials(&world));
+        trials.extend(shipped::trials(&world));
+        trials.extend(func_e::trials(&world));
         worlds.push(world);
     }
     let lists_only = arguments.list;

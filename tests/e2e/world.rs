@@ -101,7 +101,12 @@ impl World {
 
     /// Keeps what an Envoy of a test's own wrote, for the search when all tests are over.
     pub(crate) fn retire(&self, envoy: Envoy) {
-        self.retired.lock().unwrap().push(written_by(&envoy));
+        self.keep(written_by(&envoy));
+    }
+
+    /// Keeps a log for the same search.
+    pub(crate) fn keep(&self, written: String) {
+        self.retired.lock().unwrap().push(written);
     }
 
     /// Everything that the Envoys of this version wrote.

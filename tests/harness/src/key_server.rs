@@ -3,7 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -34,7 +34,8 @@ impl KeyServer {
     /// The port is in use or not ours to take.
     pub fn bind(address: SocketAddr, document: &Value) -> io::Result<Self> {
         let state = Arc::new(State {
-            answer: Mutex::new(Answer::json(document)),
+            answer: Mutex::new(Some(Answer::json(document))),
+            changed: Condvar::new(),
             received: RequestLog::default(),
         });
         let server = Server::bind(address, KeyHandler(Arc::clone(&state)))?;
@@ -71,7 +72,13 @@ impl KeyServer {
 
     /// Any other answer: a status, a redirect, HTML, a delay, silence. Requests that hang end.
     pub fn answer_with(&self, answer: Answer) {
-        *unpoisoned(&self.state.answer) = answer;
+        *unpoisoned(&self.state.answer) = Some(answer);
+        self.state.changed.notify_all();
+    }
+
+    /// Answers nothing from now on; the next answer that is set is for all who asked meanwhile.
+    pub fn hold_back(&self) {
+        *unpoisoned(&self.state.answer) = None;
     }
 
     /// Refuses connections until [`start_again`](Self::start_again), and closes the open ones.
@@ -104,8 +111,17 @@ impl KeyServer {
     }
 }
 
+/// Lets go of whoever is held back.
+impl Drop for KeyServer {
+    fn drop(&mut self) {
+        self.answer_with(Answer::status(503));
+    }
+}
+
 struct State {
-    answer: Mutex<Answer>,
+    /// `None` holds back.
+    answer: Mutex<Option<Answer>>,
+    changed: Condvar,
     received: RequestLog,
 }
 
@@ -114,10 +130,14 @@ struct KeyHandler(Arc<State>);
 impl Handler for KeyHandler {
     fn answer(&self, request: ReceivedRequest) -> Answer {
         self.0.received.push(request);
-        unpoisoned(&self.0.answer).clone()
+        let held_back = |answer: &mut Option<Answer>| answer.is_none();
+        let answer = self.0.changed.wait_while(unpoisoned(&self.0.answer), held_back);
+        let answer = answer.unwrap_or_else(PoisonError::into_inner).clone();
+        answer.unwrap_or_else(|| Answer::status(503))
     }
 
     fn gave_up(&self) -> bool {
-        unpoisoned(&self.0.answer).fault != Some(Fault::Hang)
+        let answer = unpoisoned(&self.0.answer);
+        answer.as_ref().and_then(|answer| answer.fault) != Some(Fault::Hang)
     }
 }
