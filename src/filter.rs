@@ -611,3 +611,12 @@ fn is_foreign(text: &[u8], rule: &Rule, providers: &[Provider]) -> bool {
         Reading::Malformed | Reading::Known(_) => true,
     }
 }
+
+#[cfg(test)]
+#[allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects
+)]
+mod tests;
