@@ -284,14 +284,17 @@ impl Filter {
             without(&mut edits);
             return Ok((edits, Counter::AllowedPreflight));
         }
+        let mut budget = MAX_VERIFICATIONS;
         let cache = &mut self.cache;
         let choice = plan.choose(&presented, &policy.providers, |text| match cache.find(text) {
             Some(token) => Reading::Known(token),
             None => read_token(text, &policy.providers),
         });
         let verified = match choice {
-            Ok(Choice::One(candidate)) => self.verify(&candidate, now, crypto),
-            Ok(Choice::Newest(candidates)) => self.verify_newest(&candidates, now, crypto),
+            Ok(Choice::One(candidate)) => self.verify(&candidate, now, crypto, &mut budget),
+            Ok(Choice::Newest(candidates)) => {
+                self.verify_newest(&candidates, now, crypto, &mut budget)
+            }
             Err(NoCredential::Absent | NoCredential::Foreign(_))
                 if rule.access == Access::Optional =>
             {
@@ -313,6 +316,7 @@ impl Filter {
         candidate: &Candidate<'_>,
         now: UnixTime,
         crypto: &dyn SignatureVerifier,
+        budget: &mut usize,
     ) -> Result<Rc<VerifiedToken>, Stop> {
         let policy = Rc::clone(&self.policy);
         let id = candidate.owner;
@@ -373,7 +377,10 @@ impl Filter {
         self.stats.count(Counter::TokenCacheMiss);
         let signed = candidates
             .into_iter()
-            .find_map(|key| token.verify(algorithm, key, crypto).ok())
+            .find_map(|key| {
+                *budget = budget.checked_sub(1)?;
+                token.verify(algorithm, key, crypto).ok()
+            })
             .ok_or_else(|| refuse(Reason::BadSignature))?;
         let verified =
             VerifiedToken::new(signed, (id, provider), claimants, now).map_err(refuse)?;
@@ -393,11 +400,12 @@ impl Filter {
         candidates: &[Candidate<'_>],
         now: UnixTime,
         crypto: &dyn SignatureVerifier,
+        budget: &mut usize,
     ) -> Result<Rc<VerifiedToken>, Stop> {
         let mut newest: Option<Rc<VerifiedToken>> = None;
         let mut first_refusal = None;
         for candidate in candidates {
-            match self.verify(candidate, now, crypto) {
+            match self.verify(candidate, now, crypto, budget) {
                 Ok(token) => {
                     let Some(other) = &newest else {
                         newest = Some(token);
@@ -545,6 +553,9 @@ impl Refusal {
         Self { retry_after, ..self }
     }
 }
+
+/// Several cookies with several candidates each must not multiply.
+const MAX_VERIFICATIONS: usize = 4;
 
 /// There is no room, or no time left.
 #[derive(Clone, Copy, Debug)]

@@ -313,6 +313,21 @@ fn a_token_is_decided_by_its_rule_every_time() {
 }
 
 #[test]
+fn a_request_costs_four_verifications_at_most() {
+    let configuration = json!({
+        "providers": [provider("main", json!({ "duplicate_cookies": "newest" }))],
+    });
+    let mut world = World::with_keys(&configuration, &[(1, "k1"), (2, "k1"), (3, "k1")]);
+    let cookies: Vec<_> = (10..14).map(|key| format!("main={}", token(key, "k1"))).collect();
+    let outcome = world.request(Request::get("/").with("cookie", cookies.join("; ")));
+    assert_eq!(outcome.word(), "bad_signature");
+    assert_eq!(world.verifications.0.get(), 4);
+    // One token: two keys at most.
+    world.request(Request::get("/").bearer(&token(3, "k1")));
+    assert_eq!(world.verifications.0.get(), 6);
+}
+
+#[test]
 fn each_access_lets_through_what_it_says() {
     let configuration = one_provider(json!([
         { "match": { "path": { "prefix": "/public" } }, "access": "public" },
