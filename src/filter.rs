@@ -104,7 +104,7 @@ impl Filter {
             self.stats.waiting(-1);
         }
         let policy = Rc::clone(&self.policy);
-        let refusal = match self.decide(now, head, crypto) {
+        let refusal = match self.decide(now, head, crypto, waited.as_ref()) {
             Ok((edits, counter)) => {
                 self.stats.count(counter);
                 return Verdict::Continue(edits);
@@ -256,6 +256,7 @@ impl Filter {
         now: UnixTime,
         head: &RequestHead<'h>,
         crypto: &dyn SignatureVerifier,
+        waited: Option<&Waited>,
     ) -> Result<(HeaderEdits<'h>, Counter), Stop> {
         let policy = Rc::clone(&self.policy);
         let line = head.line().map_err(|_| Refusal::new(Reason::MalformedRequest))?;
@@ -293,7 +294,7 @@ impl Filter {
         let verified = match choice {
             Ok(Choice::One(candidate)) => self.verify(&candidate, now, crypto, &mut budget),
             Ok(Choice::Newest(candidates)) => {
-                self.verify_newest(&candidates, now, crypto, &mut budget)
+                self.verify_newest(&candidates, now, crypto, &mut budget, waited)
             }
             Err(NoCredential::Absent | NoCredential::Foreign(_))
                 if rule.access == Access::Optional =>
@@ -401,6 +402,7 @@ impl Filter {
         now: UnixTime,
         crypto: &dyn SignatureVerifier,
         budget: &mut usize,
+        waited: Option<&Waited>,
     ) -> Result<Rc<VerifiedToken>, Stop> {
         let mut newest: Option<Rc<VerifiedToken>> = None;
         let mut first_refusal = None;
@@ -424,6 +426,12 @@ impl Filter {
                 }
                 Err(Stop::Refuse(refusal)) => {
                     first_refusal.get_or_insert(refusal);
+                }
+                // What was waited for in vain does not verify; another may.
+                Err(Stop::Need { need, refusal })
+                    if waited.is_some_and(|waited| !waited.may_wait_for(need, now)) =>
+                {
+                    first_refusal.get_or_insert(self.give_up(need, refusal, now));
                 }
                 Err(need) => return Err(need),
             }

@@ -313,6 +313,60 @@ fn a_token_is_decided_by_its_rule_every_time() {
 }
 
 #[test]
+fn of_twin_cookies_the_newest_counts() {
+    let configuration = json!({
+        "providers": [provider("main", json!({ "duplicate_cookies": "newest" }))],
+    });
+    let valid = |claims| token_with(1, json!({"kid": "k1"}), claims);
+    let old = valid(json!({"iat": START - 10}));
+    let new = valid(json!({"iat": START - 5}));
+    let undated = valid(json!({"iat": START - 9, "jti": 1}));
+    let other = valid(json!({"sub": "u-2"}));
+    let nobodys = valid(json!({"sub": 1}));
+    let expired = valid(json!({"exp": START}));
+    let forged = token(9, "k1");
+    let retired = token(9, "retired");
+    let foreign = valid(json!({"iss": "https://other.example"}));
+    for (name, twins, expected) in [
+        ("new last", vec![&old, &new], Ok(&new)),
+        ("new first", vec![&new, &old], Ok(&new)),
+        ("three", vec![&old, &new, &undated], Ok(&new)),
+        ("the same twice", vec![&old, &old, &new], Ok(&new)),
+        ("another's", vec![&old, &other], Err("duplicate_cookie")),
+        ("nobody's", vec![&nobodys, &valid(json!({"sub": 2}))], Err("duplicate_cookie")),
+        ("one has expired", vec![&expired, &old], Ok(&old)),
+        ("one is forged", vec![&forged, &old], Ok(&old)),
+        ("one is foreign", vec![&foreign, &old], Ok(&old)),
+        ("one is garbage", vec![&"x".to_owned(), &old], Ok(&old)),
+        ("its key has gone", vec![&retired, &old], Ok(&old)),
+        ("all have expired", vec![&expired, &valid(json!({"exp": 1}))], Err("expired")),
+        ("none is ours", vec![&foreign, &"x".to_owned()], Err("issuer_mismatch")),
+        ("five", vec![&old, &new, &undated, &expired, &forged], Err("duplicate_cookie")),
+    ] {
+        let mut world = World::with_keys(&configuration, &[(1, "k1")]);
+        world.tick_for(10);
+        let cookies: Vec<_> = twins.iter().map(|token| format!("main={token}")).collect();
+        let mut outcome =
+            world.request(Request::get("/").with("cookie", cookies.join("; ") + "; a=b"));
+        if outcome.word() == "wait" {
+            world.tick();
+            world.serve_jwks(&key_set(&[(1, "k1")]));
+            outcome = world.resumed().remove(0);
+        }
+        match expected {
+            Ok(token) => {
+                let lines = ["cookie: a=b".into(), format!("authorization: Bearer {token}")];
+                let mut found = outcome.lines();
+                found.retain(|line| !line.starts_with("x-user-id"));
+                found.sort_by_key(|line| line.starts_with("authorization"));
+                assert_eq!(found, lines, "{name}");
+            }
+            Err(word) => assert_eq!(outcome.word(), word, "{name}"),
+        }
+    }
+}
+
+#[test]
 fn a_request_costs_four_verifications_at_most() {
     let configuration = json!({
         "providers": [provider("main", json!({ "duplicate_cookies": "newest" }))],
