@@ -160,7 +160,11 @@ impl Filter {
                 self.cache.retain(|token| {
                     token.provider() != id || jwks.contains_fingerprint(token.key())
                 });
-                let mut doubts: Vec<_> = parsed.skipped.iter().map(ToString::to_string).collect();
+                let told = parsed.skipped.iter().take(MAX_DOUBTS);
+                let mut doubts: Vec<_> = told.map(ToString::to_string).collect();
+                if let Some(rest @ 1..) = parsed.skipped.len().checked_sub(MAX_DOUBTS) {
+                    doubts.push(format!("{rest} keys more"));
+                }
                 if parsed.beyond_limit > 0 {
                     doubts.push(format!("{} keys are over the limit", parsed.beyond_limit));
                 }
@@ -562,6 +566,8 @@ impl Refusal {
     }
 }
 
+/// A document may hold a hundred thousand keys that can't be used.
+const MAX_DOUBTS: usize = 10;
 /// Several cookies with several candidates each must not multiply.
 const MAX_VERIFICATIONS: usize = 4;
 

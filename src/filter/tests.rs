@@ -487,6 +487,24 @@ fn a_denial_leaves_a_line_without_secrets() {
 }
 
 #[test]
+fn a_broken_document_fills_no_log() {
+    let mut world = World::new(&one_provider(json!([])));
+    world.tick();
+    let mut keys = vec![json!({"kty": "oct"}); 10_000];
+    keys.push(crate::jwt::test_keys::numbered_jwk(1, "k1"));
+    let document = json!({ "keys": keys }).to_string();
+    world.serve_jwks(&document);
+    let log = world.log();
+    assert!((2..=20).contains(&log.len()), "{} lines", log.len());
+    assert!(log.last().unwrap().contains("9990 keys more"), "{:?}", log.last());
+    assert_eq!(world.request(Request::get("/").bearer(&token(1, "k1"))).word(), "continue");
+    // The same document again is no news.
+    world.tick_until_fetch();
+    world.serve_jwks(&document);
+    assert!(world.log().is_empty());
+}
+
+#[test]
 fn max_age_shortens_the_refresh_but_not_below_a_minute() {
     for (cache_control, soonest, latest) in
         [("max-age=0", 48, 60), ("max-age=120", 96, 120), ("max-age=86400", 480, 600)]
