@@ -111,9 +111,9 @@ impl Filter {
             }
             Err(Stop::Refuse(refusal)) => refusal,
             Err(Stop::Need { need, refusal }) => {
-                match self.wait(now, stream, need, head.has_body(), waited) {
+                match self.wait(now, stream, need, head.has_body(), waited.as_ref()) {
                     Ok(()) => return Verdict::Wait,
-                    Err(CannotWait) => self.give_up(need, refusal, now),
+                    Err(CannotWait) => self.give_up(need, refusal, now, waited.as_ref()),
                 }
             }
         };
@@ -435,7 +435,7 @@ impl Filter {
                 Err(Stop::Need { need, refusal })
                     if waited.is_some_and(|waited| !waited.may_wait_for(need, now)) =>
                 {
-                    first_refusal.get_or_insert(self.give_up(need, refusal, now));
+                    first_refusal.get_or_insert(self.give_up(need, refusal, now, waited));
                 }
                 Err(need) => return Err(need),
             }
@@ -451,9 +451,9 @@ impl Filter {
         stream: StreamId,
         need: Need,
         has_body: bool,
-        waited: Option<Waited>,
+        waited: Option<&Waited>,
     ) -> Result<(), CannotWait> {
-        if waited.as_ref().is_some_and(|waited| !waited.may_wait_for(need, now)) {
+        if waited.is_some_and(|waited| !waited.may_wait_for(need, now)) {
             return Err(CannotWait);
         }
         let keys = self.keys.get(need.provider.index()).ok_or(CannotWait)?;
@@ -461,18 +461,27 @@ impl Filter {
             NeededKeys::AnySet => keys.keys.patience(),
             NeededKeys::NewerSet => PATIENCE_FOR_NEWER_SET,
         };
-        let deadline = now.after(patience);
-        self.waiting.admit(stream, need, has_body, waited, deadline).map_err(|_| CannotWait)?;
+        let before = waited.cloned();
+        self.waiting
+            .admit(stream, need, has_body, before, now, patience)
+            .map_err(|_| CannotWait)?;
         self.stats.waiting(1);
         Ok(())
     }
 
     /// The answer to a stream that needs keys and can't wait for them, or has waited in vain.
-    fn give_up(&mut self, need: Need, refusal: Refusal, now: UnixTime) -> Refusal {
+    fn give_up(
+        &mut self,
+        need: Need,
+        refusal: Refusal,
+        now: UnixTime,
+        waited: Option<&Waited>,
+    ) -> Refusal {
         if need.keys == NeededKeys::NewerSet
+            && let Some(since) = waited.and_then(|waited| waited.since(need))
             && let Some(state) = self.keys.get_mut(need.provider.index())
         {
-            state.keys.still_unknown(refusal.key_id.as_deref(), now);
+            state.keys.still_unknown(refusal.key_id.as_deref(), since, now);
         }
         refusal
     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use self::world::{Request, START, World, key_set, one_provider, provider, token, token_with};
+use crate::filter::waiting::PATIENCE_FOR_NEWER_SET;
 use crate::jwks::fetch::{FetchError, FetchResponse};
 
 mod world;
@@ -188,6 +189,40 @@ fn ten_forged_kids_do_not_lock_out_a_real_rotation() {
     world.serve_jwks(&key_set(&[(2, "k2")]));
     let words: Vec<_> = world.resumed().iter().map(|outcome| outcome.word()).collect();
     assert_eq!(words, ["continue"]);
+}
+
+#[test]
+fn forged_kids_have_a_pool_of_their_own() {
+    let mut world = World::with_keys(&one_provider(json!([])), &[(1, "k1")]);
+    for forged in 0..100 {
+        let request = Request::get("/").bearer(&token(9, &format!("forged-{forged}")));
+        assert_eq!(world.request(request).word(), "wait");
+    }
+    let real = Request::get("/").bearer(&token(2, "k2"));
+    assert_eq!(world.request(real.clone()).word(), "unknown_key", "no room");
+    assert_eq!(world.request(Request::get("/").bearer(&token(1, "k1"))).word(), "continue");
+    // The fetch that they all wait for fails: nothing is known of the real one.
+    world.tick_for(5);
+    world.serve_error(503);
+    world.resumed();
+    assert_eq!(world.metric("waiting_streams"), 0);
+    assert_eq!(world.request(real).word(), "wait");
+    world.tick_for(5);
+    world.serve_jwks(&key_set(&[(2, "k2")]));
+    assert_eq!(world.resumed_word(), "continue");
+}
+
+#[test]
+fn nobody_waits_for_a_newer_set_longer_than_six_seconds() {
+    let mut world = World::with_keys(&one_provider(json!([])), &[(1, "k1")]);
+    world.tick_for(10);
+    let real = Request::get("/").bearer(&token(2, "k2"));
+    assert_eq!(world.request(real.clone()).word(), "wait");
+    world.tick();
+    world.tick_for(PATIENCE_FOR_NEWER_SET.as_secs());
+    assert_eq!(world.resumed_word(), "unknown_key");
+    // No set has come since: its kid is not known to be unknown.
+    assert_eq!(world.request(real).word(), "wait");
 }
 
 #[test]

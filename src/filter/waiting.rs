@@ -32,14 +32,19 @@ pub enum NeededKeys {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Waited {
     deadline: UnixTime,
-    /// What was waited for; nothing is waited for twice.
-    needs: Vec<Need>,
+    /// What was waited for, and since when; nothing is waited for twice.
+    needs: Vec<(Need, UnixTime)>,
 }
 
 impl Waited {
     /// Whether the stream may wait for `need` too.
     pub fn may_wait_for(&self, need: Need, now: UnixTime) -> bool {
-        now < self.deadline && !self.needs.contains(&need)
+        now < self.deadline && self.since(need).is_none()
+    }
+
+    /// Since when it has waited for `need`, if it has.
+    pub fn since(&self, need: Need) -> Option<UnixTime> {
+        self.needs.iter().find(|(other, _)| *other == need).map(|(_, since)| *since)
     }
 }
 
@@ -58,15 +63,20 @@ struct Waiter {
 }
 
 impl WaitingStreams {
-    /// Takes a stream in, if there is room; a stream with a body weighs more. `before` is what the
-    /// same stream has waited for already.
+    /// Takes a stream in, if there is room, for as long as its `patience` lasts; a stream with a
+    /// body weighs more. `before` is what the same stream has waited for already; its deadline
+    /// stays.
+    ///
+    /// # Errors
+    /// `Full`
     pub fn admit(
         &mut self,
         stream: StreamId,
         need: Need,
         has_body: bool,
         before: Option<Waited>,
-        deadline: UnixTime,
+        now: UnixTime,
+        patience: Duration,
     ) -> Result<(), Full> {
         let weight = match need.keys {
             NeededKeys::AnySet if has_body => WEIGHT_WITH_BODY,
@@ -84,8 +94,9 @@ impl WaitingStreams {
         if taken.saturating_add(weight) > room {
             return Err(Full);
         }
-        let mut waited = before.unwrap_or(Waited { deadline, needs: Vec::new() });
-        waited.needs.push(need);
+        let fresh = || Waited { deadline: now.after(patience), needs: Vec::new() };
+        let mut waited = before.unwrap_or_else(fresh);
+        waited.needs.push((need, now));
         self.streams.insert(stream, Waiter { waited, need, weight });
         Ok(())
     }

@@ -66,11 +66,11 @@ impl ProviderKeys {
         UnknownKeyId::Awaited
     }
 
-    /// A fetch that a token's `kid` asked for has brought a set without it.
-    pub fn still_unknown(&mut self, key_id: Option<&str>, now: UnixTime) {
+    /// A token's `kid` was waited for since `asked_at`. If a set has come since then, it is without
+    /// it; otherwise nothing is known.
+    pub fn still_unknown(&mut self, key_id: Option<&str>, asked_at: UnixTime, now: UnixTime) {
         let (Some(remote), Some(key_id)) = (&mut self.remote, key_id) else { return };
-        let newer = remote.loaded.as_ref().is_some_and(|set| set.fetched_at == remote.ended_at);
-        if !newer {
+        if !remote.loaded.as_ref().is_some_and(|set| set.fetched_at > asked_at) {
             return;
         }
         if remote.unknown_key_ids.len() >= MAX_UNKNOWN_KEY_IDS {
@@ -111,7 +111,7 @@ impl ProviderKeys {
         let interval = remote.source.refresh.min(freshness);
         let kept = remote.source.stale_if_error.max(interval).saturating_add(remote.source.timeout);
         let expires_at = now.after(kept);
-        remote.loaded = Some(LoadedSet { jwks, fetched_at: Some(now), expires_at });
+        remote.loaded = Some(LoadedSet { jwks, fetched_at: now, expires_at });
         remote.ended(now, shortened(interval, jitter));
         remote.failures = 0;
         remote.used = false;
@@ -159,7 +159,7 @@ impl ProviderKeys {
     /// How many keys there are, and how old they are, where they come from a key server.
     pub fn size_and_age(&self, now: UnixTime) -> Option<(usize, Duration)> {
         let loaded = self.remote.as_ref()?.loaded.as_ref()?;
-        Some((loaded.jwks.len(), now.since(loaded.fetched_at.unwrap_or(now))))
+        Some((loaded.jwks.len(), now.since(loaded.fetched_at)))
     }
 
     /// How long a request may wait for a fetch.
@@ -220,7 +220,7 @@ struct RemoteState {
 #[derive(Debug)]
 struct LoadedSet {
     jwks: Rc<Jwks>,
-    fetched_at: Option<UnixTime>,
+    fetched_at: UnixTime,
     expires_at: UnixTime,
 }
 
