@@ -373,11 +373,15 @@ impl Reading<'_> {
 
     /// Why it belongs to nobody.
     fn unclaimed(&self) -> Reason {
-        match self {
-            Self::Malformed => Reason::Malformed,
-            Self::Fresh { token, .. } if token.issuer().is_none() => Reason::IssuerEmpty,
-            Self::Fresh { .. } | Self::Known(_) => Reason::IssuerMismatch,
-        }
+        let has_issuer = match self {
+            Self::Malformed => return Reason::Malformed,
+            Self::Fresh { token, .. } => token.issuer().is_some(),
+            // A provider without issuers took it; that it was cached must not change the answer.
+            Self::Known(token) => {
+                UnverifiedToken::decode(token.text()).is_ok_and(|token| token.issuer().is_some())
+            }
+        };
+        if has_issuer { Reason::IssuerMismatch } else { Reason::IssuerEmpty }
     }
 }
 

@@ -348,6 +348,28 @@ fn a_token_is_decided_by_its_rule_every_time() {
 }
 
 #[test]
+fn reasons_are_the_same_whether_a_token_is_cached_or_not() {
+    let any = json!({ "insecure_any_issuer": true, "issuers": [] });
+    let mut any = provider("any", any);
+    any.as_object_mut().unwrap().remove("issuers");
+    let configuration = json!({
+        "providers": [provider("main", json!({})), any],
+        "rules": [
+            { "match": { "path": { "prefix": "/main" } }, "providers": ["main"] },
+            { "match": { "path": { "prefix": "/any" } }, "providers": ["any"] },
+        ],
+    });
+    let mut world = World::with_keys(&configuration, &[(1, "k1")]);
+    let nameless = token_with(1, json!({"kid": "k1"}), json!({"iss": ""}));
+    for round in ["first", "cached"] {
+        let word = world.request(Request::get("/main").bearer(&nameless)).word();
+        assert_eq!(word, "issuer_empty", "{round}");
+        let word = world.request(Request::get("/any").bearer(&nameless)).word();
+        assert_eq!(word, "continue", "{round}");
+    }
+}
+
+#[test]
 fn of_twin_cookies_the_newest_counts() {
     let configuration = json!({
         "providers": [provider("main", json!({ "duplicate_cookies": "newest" }))],
