@@ -176,6 +176,8 @@ pub(super) struct World {
     /// Fetches that were sent and not yet answered.
     pub(super) flights: Vec<FetchRequest>,
     paused: BTreeMap<StreamId, Request>,
+    /// Since when a stream was paused for the first time.
+    paused_since: BTreeMap<StreamId, UnixTime>,
     last_stream: u32,
     metrics: BTreeMap<String, i64>,
 }
@@ -189,6 +191,7 @@ impl World {
             verifications: CountingVerifier::default(),
             flights: Vec::new(),
             paused: BTreeMap::new(),
+            paused_since: BTreeMap::new(),
             last_stream: 0,
             metrics: BTreeMap::new(),
         }
@@ -215,7 +218,8 @@ impl World {
         match self.filter.on_request(self.now, stream, &head, &self.verifications) {
             Verdict::Deny(denial) => Outcome::Deny(denial),
             Verdict::Wait => {
-                self.paused.insert(stream, request);
+                assert!(self.paused.insert(stream, request).is_none());
+                self.paused_since.entry(stream).or_insert(self.now);
                 Outcome::Wait
             }
             Verdict::Continue(edits) => {
@@ -264,6 +268,12 @@ impl World {
     pub(super) fn hang_up(&mut self) {
         let (stream, _) = self.paused.pop_first().unwrap();
         self.filter.on_stream_done(stream);
+    }
+
+    /// How long the oldest paused stream has been so.
+    pub(super) fn oldest_pause(&self) -> Duration {
+        let oldest = self.paused.keys().map(|stream| self.paused_since[stream]).min();
+        oldest.map_or(Duration::ZERO, |since| self.now.since(since))
     }
 
     pub(super) fn paused(&self) -> usize {
