@@ -156,6 +156,8 @@ impl SourcePlan {
             return Err(NoCredential::Refused(Reason::MultipleCredentials));
         }
         let mut foreign = None;
+        // What stands at a source that several providers share is read once.
+        let mut passed: Vec<(usize, Reading<'p>)> = Vec::new();
         for &(provider, place) in &self.order {
             let (Some(planned), Some(tokens)) =
                 (self.sources.get(place), presented.found.get(place))
@@ -169,17 +171,22 @@ impl SourcePlan {
                     return self.choose_twins(planned, twins, presented, providers, read);
                 }
             };
-            let reading = read(text);
+            let known = passed.iter().position(|(other, _)| *other == place);
+            let reading = match known {
+                Some(at) => passed.swap_remove(at).1,
+                None => read(text),
+            };
             match self.owner(planned, &reading) {
                 Some(owner) if owner == provider => {
                     self.check_conflicts(text, owner, presented, providers, read)?;
                     return Ok(Choice::One(Candidate { owner, reading }));
                 }
-                Some(_) => {}
+                Some(_) => passed.push((place, reading)),
                 None => match planned.source {
                     Source::Cookie(_) => return Err(NoCredential::Refused(reading.unclaimed())),
                     Source::Header { .. } => {
-                        foreign.get_or_insert(reading.unclaimed());
+                        foreign.get_or_insert_with(|| reading.unclaimed());
+                        passed.push((place, reading));
                     }
                 },
             }
@@ -416,3 +423,12 @@ pub enum NoCredential {
 
 /// Different values of one cookie that are looked at; each may cost a verification.
 const MAX_TWINS: usize = 4;
+
+#[cfg(test)]
+#[allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects
+)]
+mod tests;
