@@ -70,7 +70,7 @@ impl ProviderKeys {
     /// it; otherwise nothing is known.
     pub fn still_unknown(&mut self, key_id: Option<&str>, asked_at: UnixTime, now: UnixTime) {
         let (Some(remote), Some(key_id)) = (&mut self.remote, key_id) else { return };
-        if !remote.loaded.as_ref().is_some_and(|set| set.fetched_at > asked_at) {
+        if remote.loaded.as_ref().is_none_or(|set| set.fetched_at <= asked_at) {
             return;
         }
         if remote.unknown_key_ids.len() >= MAX_UNKNOWN_KEY_IDS {
