@@ -82,7 +82,10 @@ fn choose(policy: &Policy, lines: &[(&str, &str)]) -> (String, usize) {
     (word, reads)
 }
 
-fn check(policy: &Policy, rows: &[(&str, &[(&str, String)], &str)]) {
+/// What is asked, the header lines, and what `choose` says.
+type Row<'a> = (&'a str, &'a [(&'a str, String)], &'a str);
+
+fn check(policy: &Policy, rows: &[Row<'_>]) {
     for (name, lines, expected) in rows {
         let lines: Vec<_> = lines.iter().map(|(name, value)| (*name, value.as_str())).collect();
         assert_eq!(choose(policy, &lines).0, *expected, "{name}");
