@@ -200,3 +200,59 @@ fn whatever_happens_in_whatever_order() {
     }
     assert!(accepted > 1_000, "the operations reach what they are to test: {accepted}");
 }
+
+#[test]
+fn no_bytes_can_break_a_decision() {
+    let twins = json!({ "duplicate_cookies": "newest", "on_conflict": "reject" });
+    let configuration = json!({
+        "providers": PROVIDERS.map(|name| provider(name, twins.clone())),
+        "rules": [{ "match": { "path": { "template": "/a/{x}" } }, "access": "optional" }],
+    });
+    let mut world = World::with_keys(&configuration, &[(1, "k1")]);
+    let mut random = Random(1);
+    let good = token_with(1, json!({ "kid": "k1" }), json!({}));
+    let pieces: [&[u8]; 16] = [
+        b"Bearer ",
+        b"main=",
+        b"other=",
+        b"; ",
+        b",",
+        b".",
+        b"\"",
+        b"%",
+        b"%2e",
+        b"\xff",
+        b"\0",
+        b" ",
+        b"=",
+        b"eyJhbGciOiJFZERTQSJ9",
+        b"e30",
+        good.as_bytes(),
+    ];
+    let names = ["authorization", "cookie", "cookie", "x-user-id", "x_user.id", "origin", ":path"];
+    let mut words = BTreeMap::new();
+    for round in 0..3_000 {
+        let path = ["/a/b", "/", "/a/%2e", "*", "//"][round % 5];
+        let mut request = Request::new(["GET", "OPTIONS", "", "\u{ff}"][round % 4], path);
+        for _ in 0..random.below(4) {
+            let name = names[usize::try_from(random.below(7)).unwrap()];
+            let value = (0..random.below(12))
+                .flat_map(|_| pieces[usize::try_from(random.below(16)).unwrap()])
+                .copied();
+            request = request.with(name, value.collect::<Vec<_>>());
+        }
+        *words.entry(world.request(request).word()).or_insert(0) += 1;
+    }
+    assert!(words.len() >= 6, "{words:?}");
+    // Sizes beyond every limit: decided, and at once.
+    let flood = "main=x; ".repeat(8_000) + &format!("main={good}");
+    let mut many =
+        Request::get("/").with("cookie", flood).with("authorization", "A".repeat(100_000));
+    for number in 0..2_000 {
+        many = many.with("x_user-id", number.to_string());
+    }
+    assert_eq!(world.request(many).word(), "continue", "the only twin that verifies");
+    let large = format!("Bearer {}", "A.".repeat(50_000));
+    assert_eq!(world.request(Request::get("/").with("authorization", large)).word(), "malformed");
+    assert_eq!(world.request(Request::get("/").bearer(&good)).word(), "continue");
+}
