@@ -158,6 +158,8 @@ impl SourcePlan {
             return Err(NoCredential::Refused(Reason::MultipleCredentials));
         }
         let mut foreign = None;
+        // What stands at a source that several providers share is read once.
+        let mut passed: Vec<(usize, Reading<'p>)> = Vec::new();
         for &(provider, place) in &self.order {
             let (Some(planned), Some(tokens)) =
                 (self.sources.get(place), presented.found.get(place))
@@ -171,17 +173,22 @@ impl SourcePlan {
                     return self.choose_twins(planned, twins, presented, providers, read);
                 }
             };
-            let reading = read(text);
+            let known = passed.iter().position(|(other, _)| *other == place);
+            let reading = match known {
+                Some(at) => passed.swap_remove(at).1,
+                None => read(text),
+            };
             match self.owner(planned, &reading) {
                 Some(owner) if owner == provider => {
                     self.check_conflicts(text, owner, presented, providers, read)?;
                     return Ok(Choice::One(Candidate { owner, reading }));
                 }
-                Some(_) => {}
+                Some(_) => passed.push((place, reading)),
                 None => match planned.source {
                     Source::Cookie(_) => return Err(NoCredential::Refused(reading.unclaimed())),
                     Source::Header { .. } => {
-                        foreign.get_or_insert(reading.unclaimed());
+                        foreign.get_or_insert_with(|| reading.unclaimed());
+                        passed.push((place, reading));
                     }
                 },
             }
@@ -375,11 +382,15 @@ impl Reading<'_> {
 
     /// Why it belongs to nobody.
     fn unclaimed(&self) -> Reason {
-        match self {
-            Self::Malformed => Reason::Malformed,
-            Self::Fresh { token, .. } if token.issuer().is_none() => Reason::IssuerEmpty,
-            Self::Fresh { .. } | Self::Known(_) => Reason::IssuerMismatch,
-        }
+        let has_issuer = match self {
+            Self::Malformed => return Reason::Malformed,
+            Self::Fresh { token, .. } => token.issuer().is_some(),
+            // A provider without issuers took it; that it was cached must not change the answer.
+            Self::Known(token) => {
+                UnverifiedToken::decode(token.text()).is_ok_and(|token| token.issuer().is_some())
+            }
+        };
+        if has_issuer { Reason::IssuerMismatch } else { Reason::IssuerEmpty }
     }
 }
 
@@ -414,3 +425,12 @@ pub enum NoCredential {
 
 /// Different values of one cookie that are looked at; each may cost a verification.
 const MAX_TWINS: usize = 4;
+
+#[cfg(test)]
+#[allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects
+)]
+mod tests;

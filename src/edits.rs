@@ -76,3 +76,54 @@ impl HeaderEdits<'_> {
         self.claims.as_ref().is_some_and(|token| token.claim_headers().next().is_some())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::verified_token::tests::verified;
+
+    fn told(edits: &HeaderEdits<'_>) -> Vec<String> {
+        let mut told = Vec::new();
+        edits.for_each(|edit| {
+            told.push(match edit {
+                HeaderEdit::Remove(name) => format!("-{}", name.escape_ascii()),
+                HeaderEdit::Set(name, value) => {
+                    format!("{}={}", name.escape_ascii(), value.escape_ascii())
+                }
+                HeaderEdit::Add(name, value) => {
+                    format!("+{}={}", name.escape_ascii(), value.escape_ascii())
+                }
+            });
+        });
+        told
+    }
+
+    #[test]
+    fn cookie_lines_are_set_alone_and_added_together() {
+        for (name, cookies, expected) in [
+            ("untouched", CookieEdit::None, vec![]),
+            ("no line", CookieEdit::Lines(vec![]), vec!["-cookie"]),
+            ("one line", CookieEdit::Lines(vec![b"a=b".into()]), vec!["cookie=a=b"]),
+            ("two lines", CookieEdit::Lines(vec![b"a=\xff".into(), b"c".into()]), {
+                vec!["-cookie", "+cookie=a=\\xff", "+cookie=c"]
+            }),
+        ] {
+            let edits = HeaderEdits { cookies, ..HeaderEdits::default() };
+            assert_eq!(told(&edits), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn removals_come_before_what_is_set() {
+        let token = Rc::new(verified("u"));
+        let edits = HeaderEdits {
+            removals: vec![b"x_a", b"x-b"],
+            authorization: Some(Rc::clone(&token)),
+            claims: Some(Rc::clone(&token)),
+            cookies: CookieEdit::None,
+        };
+        let bearer = format!("authorization={}", token.bearer().escape_ascii());
+        assert_eq!(told(&edits), ["-x_a".to_owned(), "-x-b".to_owned(), bearer]);
+        assert!(!edits.changes_claims(), "this provider writes none");
+    }
+}

@@ -112,16 +112,16 @@ impl Filter {
             self.stats.waiting(-1);
         }
         let policy = Rc::clone(&self.policy);
-        let refusal = match self.decide(now, head, crypto) {
+        let refusal = match self.decide(now, head, crypto, waited.as_ref()) {
             Ok((edits, counter)) => {
                 self.stats.count(counter);
                 return Verdict::Continue(edits);
             }
             Err(Stop::Refuse(refusal)) => refusal,
             Err(Stop::Need { need, refusal }) => {
-                match self.wait(now, stream, need, head.has_body(), waited) {
+                match self.wait(now, stream, need, head.has_body(), waited.as_ref()) {
                     Ok(()) => return Verdict::Wait,
-                    Err(CannotWait) => self.give_up(need, refusal, now),
+                    Err(CannotWait) => self.give_up(need, refusal, now, waited.as_ref()),
                 }
             }
         };
@@ -168,7 +168,11 @@ impl Filter {
                 self.cache.retain(|token| {
                     token.provider() != id || jwks.contains_fingerprint(token.key())
                 });
-                let mut doubts: Vec<_> = parsed.skipped.iter().map(ToString::to_string).collect();
+                let told = parsed.skipped.iter().take(MAX_DOUBTS);
+                let mut doubts: Vec<_> = told.map(ToString::to_string).collect();
+                if let Some(rest @ 1..) = parsed.skipped.len().checked_sub(MAX_DOUBTS) {
+                    doubts.push(format!("{rest} keys more"));
+                }
                 if parsed.beyond_limit > 0 {
                     doubts.push(format!("{} keys are over the limit", parsed.beyond_limit));
                 }
@@ -264,6 +268,7 @@ impl Filter {
         now: UnixTime,
         head: &RequestHead<'h>,
         crypto: &dyn SignatureVerifier,
+        waited: Option<&Waited>,
     ) -> Result<(HeaderEdits<'h>, Counter), Stop> {
         let policy = Rc::clone(&self.policy);
         let line = head.line().map_err(|_| Refusal::new(Reason::MalformedRequest))?;
@@ -292,16 +297,17 @@ impl Filter {
             without(&mut edits);
             return Ok((edits, Counter::AllowedPreflight));
         }
+        let mut budget = Verifications::default();
         let cache = &mut self.cache;
         let choice = plan.choose(&presented, &policy.providers, |text| match cache.find(text) {
             Some(token) => Reading::Known(token),
             None => read_token(text, &policy.providers),
         });
         let verified = match choice {
-            Ok(Choice::One(candidate)) => {
-                self.verify(&candidate, now, crypto, &mut Verifications::default())
+            Ok(Choice::One(candidate)) => self.verify(&candidate, now, crypto, &mut budget),
+            Ok(Choice::Newest(candidates)) => {
+                self.verify_newest(&candidates, now, crypto, &mut budget, waited)
             }
-            Ok(Choice::Newest(candidates)) => self.verify_newest(&candidates, now, crypto),
             Err(NoCredential::Absent | NoCredential::Foreign(_))
                 if rule.access == Access::Optional =>
             {
@@ -426,12 +432,13 @@ impl Filter {
         candidates: &[Candidate<'_>],
         now: UnixTime,
         crypto: &dyn SignatureVerifier,
+        budget: &mut Verifications,
+        waited: Option<&Waited>,
     ) -> Result<Rc<VerifiedToken>, Stop> {
-        let mut budget = Verifications::default();
         let mut newest: Option<Rc<VerifiedToken>> = None;
         let mut first_refusal = None;
         for candidate in candidates {
-            match self.verify(candidate, now, crypto, &mut budget) {
+            match self.verify(candidate, now, crypto, budget) {
                 Ok(token) => {
                     let Some(other) = &newest else {
                         newest = Some(token);
@@ -451,6 +458,12 @@ impl Filter {
                 Err(Stop::Refuse(refusal)) => {
                     first_refusal.get_or_insert(refusal);
                 }
+                // What was waited for in vain does not verify; another may.
+                Err(Stop::Need { need, refusal })
+                    if waited.is_some_and(|waited| !waited.may_wait_for(need, now)) =>
+                {
+                    first_refusal.get_or_insert(self.give_up(need, refusal, now, waited));
+                }
                 Err(need) => return Err(need),
             }
         }
@@ -465,9 +478,9 @@ impl Filter {
         stream: StreamId,
         need: Need,
         has_body: bool,
-        waited: Option<Waited>,
+        waited: Option<&Waited>,
     ) -> Result<(), CannotWait> {
-        if waited.as_ref().is_some_and(|waited| !waited.may_wait_for(need, now)) {
+        if waited.is_some_and(|waited| !waited.may_wait_for(need, now)) {
             return Err(CannotWait);
         }
         let keys = self.keys.get(need.provider.index()).ok_or(CannotWait)?;
@@ -475,18 +488,27 @@ impl Filter {
             NeededKeys::AnySet => keys.keys.patience(),
             NeededKeys::NewerSet => PATIENCE_FOR_NEWER_SET,
         };
-        let deadline = now.after(patience);
-        self.waiting.admit(stream, need, has_body, waited, deadline).map_err(|_| CannotWait)?;
+        let before = waited.cloned();
+        self.waiting
+            .admit(stream, need, has_body, before, now, patience)
+            .map_err(|_| CannotWait)?;
         self.stats.waiting(1);
         Ok(())
     }
 
     /// The answer to a stream that needs keys and can't wait for them, or has waited in vain.
-    fn give_up(&mut self, need: Need, refusal: Refusal, now: UnixTime) -> Refusal {
+    fn give_up(
+        &mut self,
+        need: Need,
+        refusal: Refusal,
+        now: UnixTime,
+        waited: Option<&Waited>,
+    ) -> Refusal {
         if need.keys == NeededKeys::NewerSet
+            && let Some(since) = waited.and_then(|waited| waited.since(need))
             && let Some(state) = self.keys.get_mut(need.provider.index())
         {
-            state.keys.still_unknown(refusal.key_id.as_deref(), now);
+            state.keys.still_unknown(refusal.key_id.as_deref(), since, now);
         }
         refusal
     }
@@ -580,6 +602,9 @@ impl Refusal {
     }
 }
 
+/// A document may hold a hundred thousand keys that can't be used.
+const MAX_DOUBTS: usize = 10;
+
 /// There is no room, or no time left.
 #[derive(Clone, Copy, Debug)]
 struct CannotWait;
@@ -645,3 +670,12 @@ fn is_foreign(text: &[u8], rule: &Rule, providers: &[Provider]) -> bool {
         Reading::Malformed | Reading::Known(_) => true,
     }
 }
+
+#[cfg(test)]
+#[allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects
+)]
+mod tests;

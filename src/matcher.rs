@@ -289,6 +289,11 @@ impl PathPattern {
                 return Err(InvalidPath::Placeholder);
             }
         }
+        // Decoded they would look like a placeholder.
+        let lower = template.to_ascii_lowercase();
+        if lower.contains("%7b") || lower.contains("%7d") {
+            return Err(InvalidPath::Placeholder);
+        }
         Ok(Self { shape: PathShape::Template, ..Self::exact(template, width)? })
     }
 
@@ -376,7 +381,7 @@ pub enum InvalidPath {
     Escape,
     /// A query or a fragment, which play no part.
     Query,
-    /// A `{` or `}` that does not stand around a whole segment, or with no name inside.
+    /// A `{` or `}` that is escaped, or does not stand around a whole segment with a name.
     Placeholder,
 }
 
@@ -413,3 +418,7 @@ fn is_label(label: &[u8]) -> bool {
     !label.is_empty()
         && label.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-_~!$&'()*+;=".contains(byte))
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;

@@ -226,3 +226,117 @@ impl ProviderSet {
         self.0 == 0
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+pub(crate) mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::config;
+    use crate::jwt::algorithm::Algorithm;
+    use crate::verified_token::tests::accept;
+
+    /// A compiled provider with these members besides what it needs.
+    pub(crate) fn provider(members: &Value) -> Provider {
+        let mut provider = json!({
+            "name": "main", "issuers": ["https://main.example", "https://old.example"],
+            "clock_skew": "0s",
+            "jwks": { "remote": { "uri": "https://main.example/jwks", "cluster": "main" } },
+        });
+        for (name, value) in members.as_object().unwrap() {
+            provider.as_object_mut().unwrap().insert(name.clone(), value.clone());
+        }
+        let configuration = json!({ "providers": [provider] }).to_string();
+        config::load(configuration.as_bytes()).unwrap().policy.providers.remove(0)
+    }
+
+    #[test]
+    fn issuers_are_compared_exactly() {
+        let provider = provider(&json!({}));
+        for (issuer, expected) in [
+            (Some("https://main.example"), true),
+            (Some("https://old.example"), true),
+            (Some("https://main.example/"), false),
+            (Some("HTTPS://main.example"), false),
+            (Some("https://main.exampl"), false),
+            (Some(""), false),
+            (None, false),
+        ] {
+            assert_eq!(provider.claims(issuer), expected, "{issuer:?}");
+        }
+        let any = Provider { issuers: Issuers::InsecureAny, ..provider };
+        assert!(any.claims(Some("x")) && any.claims(None));
+        assert!(any.algorithms.contains(Algorithm::EdDsa));
+    }
+
+    #[test]
+    fn types_are_media_types() {
+        for (typ, expected) in [
+            ("JWT", true),
+            ("jwt", true),
+            ("application/jwt", true),
+            ("APPLICATION/JWT", true),
+            ("at+jwt", true),
+            ("application/at+JWT", true),
+            ("application/application/jwt", false),
+            ("application/", false),
+            ("", false),
+            ("dpop+jwt", false),
+            ("J\u{212a}T", false),
+        ] {
+            let accepted = accept(&json!({ "typ": typ }), &json!({ "exp": 2_000 }), &json!({}));
+            assert_eq!(accepted.is_ok(), expected, "{typ:?}");
+        }
+    }
+
+    #[test]
+    fn audiences_are_a_string_or_an_array_of_strings() {
+        for (aud, expected) in [
+            (json!("orders"), true),
+            (json!(["x", "billing"]), true),
+            (json!([1, "orders"]), true),
+            (json!("Orders"), false),
+            (json!("orders billing"), false),
+            (json!([]), false),
+            (json!([["orders"]]), false),
+            (json!({ "orders": true }), false),
+            (json!(null), false),
+            (json!(1), false),
+        ] {
+            let payload = json!({ "exp": 2_000, "aud": aud });
+            let demands = json!({ "audiences": ["orders", "billing"] });
+            assert_eq!(accept(&json!({}), &payload, &demands).is_ok(), expected, "{aud}");
+            assert!(accept(&json!({}), &payload, &json!({})).is_ok(), "nothing is demanded");
+        }
+        let demands = json!({ "audiences": ["orders"] });
+        assert!(accept(&json!({}), &json!({ "exp": 2_000 }), &demands).is_err(), "no aud");
+    }
+
+    #[test]
+    fn a_session_may_need_a_subject() {
+        let now = UnixTime::from_secs(1_000);
+        let required = Provider { subject_required: true, ..provider(&json!({})) };
+        let times =
+            |seconds| Times { expires_at: Some(UnixTime::from_secs(seconds)), ..Times::default() };
+        assert_eq!(required.check_early(times(1_001), now), Ok(()));
+        assert_eq!(required.check_early(times(1_000), now), Err(Reason::Expired));
+        assert_eq!(required.check_times(Times::default(), now), Err(Reason::NoExpiry));
+    }
+
+    #[test]
+    fn sets_of_providers_hold_thirty_two() {
+        assert_eq!(ProviderId::new(32), None);
+        assert_eq!(ProviderId::new(usize::MAX), None);
+        let all: Vec<_> = (0..32).map(|index| ProviderId::new(index).unwrap()).collect();
+        let mut set = ProviderSet::default();
+        for (index, id) in all.iter().enumerate() {
+            assert_eq!(id.index(), index);
+            let mut only = ProviderSet::default();
+            only.insert(*id);
+            assert!(!set.contains(*id) && set.intersection(only).is_empty());
+            set.insert(*id);
+            assert!(set.contains(*id) && set.intersection(only) == only);
+        }
+    }
+}

@@ -180,3 +180,83 @@ fn counter(name: String) -> MetricDefinition {
 fn gauge(name: String) -> MetricDefinition {
     MetricDefinition { name, kind: MetricKind::Gauge }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
+mod tests {
+    use super::*;
+    use crate::config;
+
+    fn stats() -> Stats {
+        let provider = |name: &str| {
+            serde_json::json!({
+                "name": name, "issuers": [name],
+                "jwks": { "remote": { "uri": "https://a.example/", "cluster": "a" } },
+            })
+        };
+        let configuration = serde_json::json!({ "providers": [provider("a"), provider("b")] });
+        Stats::new(&config::load(configuration.to_string().as_bytes()).unwrap().policy)
+    }
+
+    fn taken(stats: &mut Stats) -> Vec<(String, Change)> {
+        let names: Vec<_> = stats.definitions().iter().map(|one| one.name.clone()).collect();
+        stats.take().map(|(place, change)| (names[place].clone(), change)).collect()
+    }
+
+    #[test]
+    fn every_change_has_its_own_name() {
+        let mut stats = stats();
+        let b = ProviderId::new(1).unwrap();
+        let mut check = |change: &dyn Fn(&mut Stats), name: &str, expected| {
+            change(&mut stats);
+            let name = format!("session_token.{name}");
+            assert_eq!(taken(&mut stats), [(name, expected)]);
+            assert!(taken(&mut stats).is_empty(), "told once");
+        };
+        for (counter, name) in COUNTERS {
+            check(&|stats| stats.count(counter), name, Change::Add(1));
+        }
+        for reason in Reason::ALL {
+            let name = format!("denied.{}", reason.word());
+            check(&|stats| stats.count_denied(reason), &name, Change::Add(1));
+        }
+        check(&|stats| stats.waiting(-1), "waiting_streams", Change::Add(-1));
+        check(&|stats| stats.portable_crypto(true), "portable_crypto", Change::Set(1));
+        check(&|stats| stats.fetched(b, true), "jwks_fetch_ok.b", Change::Add(1));
+        check(&|stats| stats.fetched(b, false), "jwks_fetch_error.b", Change::Add(1));
+        stats.keys(b, 3, 60);
+        let expected = [("keys", 3), ("age_seconds", 60)]
+            .map(|(name, value)| (format!("session_token.jwks_{name}.b"), Change::Set(value)));
+        assert_eq!(taken(&mut stats), expected);
+    }
+
+    #[test]
+    fn changes_add_up_and_what_cancels_is_not_told() {
+        let mut stats = stats();
+        stats.waiting(1);
+        stats.waiting(1);
+        stats.waiting(-1);
+        stats.count(Counter::Allowed);
+        stats.count(Counter::Allowed);
+        let told: Vec<_> = taken(&mut stats).into_iter().map(|(_, change)| change).collect();
+        assert_eq!(told, [Change::Add(2), Change::Add(1)]);
+        stats.waiting(1);
+        stats.waiting(-1);
+        assert!(taken(&mut stats).is_empty());
+    }
+
+    #[test]
+    fn names_are_told_apart_and_kinds_are_right() {
+        let stats = stats();
+        let mut names: Vec<_> = stats.definitions().iter().map(|one| &one.name).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), stats.definitions().len());
+        for metric in stats.definitions() {
+            let is_gauge = ["waiting_streams", "portable_crypto", "jwks_keys", "jwks_age"]
+                .iter()
+                .any(|gauge| metric.name.contains(gauge));
+            assert_eq!(metric.kind == MetricKind::Gauge, is_gauge, "{}", metric.name);
+        }
+    }
+}

@@ -63,7 +63,8 @@ impl TokenCache {
         self.bytes = self.bytes.saturating_add(memory);
         if let Some(old) = old {
             self.forget(&old);
-            evicted = 1;
+            // The same token, verified for another provider, is no loss.
+            evicted = usize::from(old.hash != hash);
         }
         while self.entries > self.limits.entries || self.bytes > self.limits.bytes {
             if !self.evict_one(hash) {
@@ -103,12 +104,9 @@ impl TokenCache {
     fn evict_one(&mut self, newest: u64) -> bool {
         // Two rounds and a half: the first may find nothing but entries that were used.
         for _ in 0..self.sets.len().saturating_mul(3) {
-            let at = self.hand;
-            let Some(set) = self.sets.get_mut(at) else {
-                self.hand = 0;
-                continue;
-            };
+            let at = if self.hand < self.sets.len() { self.hand } else { 0 };
             self.hand = at.saturating_add(1);
+            let Some(set) = self.sets.get_mut(at) else { break };
             for place in set {
                 match place {
                     Some(slot) if slot.hash == newest => {}
@@ -170,4 +168,115 @@ fn victim(set: &mut Set, is_twin: impl Fn(&Slot) -> bool) -> Option<&mut Option<
         set.iter_mut().flatten().for_each(|slot| slot.used = false);
     }
     set.get_mut(at.unwrap_or_default())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::arithmetic_side_effects)]
+mod tests {
+    use super::*;
+    use crate::verified_token::tests::verified;
+
+    fn cache(entries: usize, bytes: usize) -> TokenCache {
+        TokenCache::new(CacheLimits { entries, bytes }, 7)
+    }
+
+    fn tokens(count: usize) -> Vec<Rc<VerifiedToken>> {
+        (0..count).map(|number| Rc::new(verified(&format!("u-{number:04}")))).collect()
+    }
+
+    /// What the counters must come to.
+    fn recount(cache: &TokenCache) -> (usize, usize) {
+        let kept = cache.sets.iter().flatten().flatten();
+        kept.fold((0, 0), |(entries, bytes), slot| (entries + 1, bytes + slot.token.memory()))
+    }
+
+    #[test]
+    fn a_token_is_found_by_all_of_its_bytes() {
+        let mut cache = cache(10, 1 << 20);
+        let token = Rc::new(verified("u"));
+        let text = token.text().to_vec();
+        assert!(cache.find(&text).is_none());
+        assert_eq!(cache.insert(Rc::clone(&token)), 0);
+        assert!(Rc::ptr_eq(&cache.find(&text).unwrap(), &token));
+        assert_eq!(cache.len(), 1);
+        for at in [0, 1, text.len() / 2, text.len() - 40, text.len() - 1] {
+            let mut other = text.clone();
+            *other.get_mut(at).unwrap() ^= 1;
+            assert!(cache.find(&other).is_none(), "byte {at}");
+        }
+        let (_, shorter) = text.split_first().unwrap();
+        assert!(cache.find(shorter).is_none());
+        assert!(cache.find(b"").is_none());
+    }
+
+    #[test]
+    fn both_bounds_hold_after_every_insertion() {
+        let tokens = tokens(300);
+        let each = tokens.first().unwrap().memory();
+        for (name, entries, bytes, expected) in [
+            ("entries", 50, usize::MAX, 50),
+            ("bytes", 1_000, each * 20 + each / 2, 20),
+            ("one entry", 1, usize::MAX, 1),
+            ("one token's bytes", 10, each, 1),
+            ("less than a token's bytes", 10, each - 1, 0),
+            ("off", 0, usize::MAX, 0),
+        ] {
+            let mut cache = cache(entries, bytes);
+            let mut evicted = 0;
+            for token in &tokens {
+                evicted += cache.insert(Rc::clone(token));
+                assert_eq!(recount(&cache), (cache.entries, cache.bytes), "{name}");
+                assert!(cache.entries <= entries && cache.bytes <= bytes, "{name}");
+                let found = cache.find(token.text()).is_some();
+                assert_eq!(found, expected > 0, "{name}: the newest stays");
+            }
+            assert_eq!(cache.len(), expected, "{name}");
+            assert_eq!(cache.is_empty(), expected == 0, "{name}");
+            if expected > 0 {
+                assert_eq!(evicted, tokens.len() - expected, "{name}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_used_gets_a_second_chance() {
+        let mut cache = cache(100, usize::MAX);
+        let tokens = tokens(400);
+        let (used, garbage) = tokens.split_at(50);
+        for token in used {
+            cache.insert(Rc::clone(token));
+        }
+        for token in garbage {
+            cache.insert(Rc::clone(token));
+            for token in used {
+                cache.find(token.text());
+            }
+        }
+        let kept = used.iter().filter(|token| cache.find(token.text()).is_some()).count();
+        assert!(kept >= 45, "{kept} of 50 in use survived 350 that are not");
+    }
+
+    #[test]
+    fn a_twin_takes_its_twins_place() {
+        let mut cache = cache(10, usize::MAX);
+        let (first, second) = (Rc::new(verified("u")), Rc::new(verified("u")));
+        assert_eq!(first.text(), second.text());
+        cache.insert(first);
+        assert_eq!(cache.insert(Rc::clone(&second)), 0, "nothing was lost");
+        assert_eq!(recount(&cache), (1, second.memory()));
+        assert!(Rc::ptr_eq(&cache.find(second.text()).unwrap(), &second));
+    }
+
+    #[test]
+    fn retain_forgets_the_others() {
+        let mut cache = cache(100, usize::MAX);
+        for token in tokens(40) {
+            cache.insert(token);
+        }
+        cache.retain(|token| token.subject().is_some_and(|subject| subject < "u-0010"));
+        assert_eq!(cache.len(), 10);
+        assert_eq!(recount(&cache), (cache.entries, cache.bytes));
+        cache.retain(|_| false);
+        assert_eq!((cache.entries, cache.bytes), (0, 0));
+    }
 }

@@ -122,3 +122,102 @@ impl VerifiedToken {
 }
 
 const SCHEME: &[u8] = b"Bearer ";
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+pub(crate) mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::jwt::algorithm::Algorithm;
+    use crate::jwt::key::VerifyingKey;
+    use crate::jwt::signature::PortableVerifier;
+    use crate::jwt::test_keys::{numbered_jwk, numbered_token};
+    use crate::jwt::token::UnverifiedToken;
+    use crate::provider::tests::provider;
+
+    const NOW: UnixTime = UnixTime::from_secs(1_000);
+
+    /// A token of `https://main.example` for `subject`, verified at some time.
+    pub(crate) fn verified(subject: &str) -> VerifiedToken {
+        accept(&json!({}), &json!({ "sub": subject, "exp": 2_000 }), &json!({})).unwrap()
+    }
+
+    /// Holds a token of this header and payload against a provider with these members.
+    pub(crate) fn accept(
+        header: &Value,
+        payload: &Value,
+        members: &Value,
+    ) -> Result<VerifiedToken, Reason> {
+        let text = numbered_token(1, header, payload);
+        let token = UnverifiedToken::decode(text.as_bytes()).unwrap();
+        let key = VerifyingKey::from_jwk(&numbered_jwk(1, "k")).unwrap();
+        let signed = token.verify(Algorithm::EdDsa, &key, &PortableVerifier).unwrap();
+        let id = ProviderId::new(3).unwrap();
+        let mut claimants = ProviderSet::default();
+        claimants.insert(id);
+        VerifiedToken::new(signed, (id, &provider(members)), claimants, NOW)
+    }
+
+    #[test]
+    fn it_tells_what_was_proven_and_nothing_else() {
+        let claim_headers = json!({ "claim_headers": [
+            { "header": "x-user", "claim": "sub" },
+            { "header": "x-absent", "claim": "nothing" },
+            { "header": "x-roles", "claim": "roles" },
+        ] });
+        let payload = json!({ "sub": "u", "exp": 2_000, "nbf": 1, "iat": 2, "roles": ["a"] });
+        let token = accept(&json!({ "kid": "k" }), &payload, &claim_headers).unwrap();
+        assert_eq!(token.bearer(), [b"Bearer ", token.text()].concat());
+        assert_eq!(token.text(), numbered_token(1, &json!({ "kid": "k" }), &payload).as_bytes());
+        assert_eq!(token.provider().index(), 3);
+        assert!(token.claimants().contains(token.provider()));
+        assert_eq!(token.subject(), Some("u"));
+        assert_eq!(token.times().expires_at, Some(UnixTime::from_secs(2_000)));
+        let key = VerifyingKey::from_jwk(&numbered_jwk(1, "other")).unwrap();
+        assert_eq!(token.key(), key.fingerprint(), "the material, not the name");
+        let headers: Vec<_> =
+            token.claim_headers().map(|(name, value)| (name.as_str(), value)).collect();
+        assert_eq!(headers, [("x-user", b"u".as_slice())]);
+        assert_eq!(token.skipped_claim_headers(), 1);
+        assert!(token.memory() > token.bearer().len() + size_of::<VerifiedToken>());
+    }
+
+    #[test]
+    fn what_does_not_meet_the_demands_is_no_verified_token() {
+        let good = json!({ "sub": "u", "exp": 2_000, "iat": 900, "aud": "a" });
+        for (name, header, payload, members, expected) in [
+            ("good", json!({}), json!({}), json!({}), Ok(())),
+            ("expired", json!({}), json!({"exp": 1_000}), json!({}), Err(Reason::Expired)),
+            (
+                "issued later",
+                json!({}),
+                json!({"iat": 1_001}),
+                json!({}),
+                Err(Reason::IssuedInFuture),
+            ),
+            ("too long", json!({}), json!({}), json!({"max_lifetime": "1099s"}), {
+                Err(Reason::LifetimeTooLong)
+            }),
+            ("as long as allowed", json!({}), json!({}), json!({"max_lifetime": "1100s"}), Ok(())),
+            ("type", json!({"typ": "dpop"}), json!({}), json!({}), Err(Reason::TypeNotAllowed)),
+            ("audience", json!({}), json!({}), json!({"audiences": ["b"]}), {
+                Err(Reason::AudienceMismatch)
+            }),
+        ] {
+            let mut whole = good.clone();
+            for (member, value) in payload.as_object().unwrap() {
+                whole.as_object_mut().unwrap().insert(member.clone(), value.clone());
+            }
+            assert_eq!(accept(&header, &whole, &members).map(drop), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_subject_is_a_string() {
+        for (sub, expected) in [(json!("u"), Some("u")), (json!(""), Some("")), (json!(1), None)] {
+            let token = accept(&json!({}), &json!({ "sub": sub, "exp": 2_000 }), &json!({}));
+            assert_eq!(token.unwrap().subject(), expected);
+        }
+    }
+}

@@ -66,11 +66,11 @@ impl ProviderKeys {
         UnknownKeyId::Awaited
     }
 
-    /// A fetch that a token's `kid` asked for has brought a set without it.
-    pub fn still_unknown(&mut self, key_id: Option<&str>, now: UnixTime) {
+    /// A token's `kid` was waited for since `asked_at`. If a set has come since then, it is without
+    /// it; otherwise nothing is known.
+    pub fn still_unknown(&mut self, key_id: Option<&str>, asked_at: UnixTime, now: UnixTime) {
         let (Some(remote), Some(key_id)) = (&mut self.remote, key_id) else { return };
-        let newer = remote.loaded.as_ref().is_some_and(|set| set.fetched_at == remote.ended_at);
-        if !newer {
+        if remote.loaded.as_ref().is_none_or(|set| set.fetched_at <= asked_at) {
             return;
         }
         if remote.unknown_key_ids.len() >= MAX_UNKNOWN_KEY_IDS {
@@ -111,7 +111,7 @@ impl ProviderKeys {
         let interval = remote.source.refresh.min(freshness);
         let kept = remote.source.stale_if_error.max(interval).saturating_add(remote.source.timeout);
         let expires_at = now.after(kept);
-        remote.loaded = Some(LoadedSet { jwks, fetched_at: Some(now), expires_at });
+        remote.loaded = Some(LoadedSet { jwks, fetched_at: now, expires_at });
         remote.ended(now, shortened(interval, jitter));
         remote.failures = 0;
         remote.used = false;
@@ -159,7 +159,7 @@ impl ProviderKeys {
     /// How many keys there are, and how old they are, where they come from a key server.
     pub fn size_and_age(&self, now: UnixTime) -> Option<(usize, Duration)> {
         let loaded = self.remote.as_ref()?.loaded.as_ref()?;
-        Some((loaded.jwks.len(), now.since(loaded.fetched_at.unwrap_or(now))))
+        Some((loaded.jwks.len(), now.since(loaded.fetched_at)))
     }
 
     /// How long a request may wait for a fetch.
@@ -220,7 +220,7 @@ struct RemoteState {
 #[derive(Debug)]
 struct LoadedSet {
     jwks: Rc<Jwks>,
-    fetched_at: Option<UnixTime>,
+    fetched_at: UnixTime,
     expires_at: UnixTime,
 }
 
@@ -278,3 +278,243 @@ pub const UNKNOWN_KEY_ID_SPACING: Duration = Duration::from_secs(5);
 const UNKNOWN_KEY_ID_MEMORY: Duration = Duration::from_secs(30);
 /// Forged `kid`s cost no more memory than these.
 const MAX_UNKNOWN_KEY_IDS: usize = 1_000;
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::arithmetic_side_effects)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::jwt::algorithm::{Algorithm, AlgorithmSet};
+    use crate::jwt::test_keys::numbered_jwk;
+
+    const START: UnixTime = UnixTime::from_secs(1_000_000);
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn set(number: u8) -> Rc<Jwks> {
+        let document = json!({ "keys": [numbered_jwk(number, "k")] });
+        let algorithms = AlgorithmSet::from_iter([Algorithm::EdDsa]);
+        Rc::new(Jwks::from_value(&document, algorithms).unwrap().jwks)
+    }
+
+    fn keys(inline: bool, remote: bool) -> ProviderKeys {
+        let remote = remote.then(|| RemoteJwks {
+            scheme: "https".into(),
+            authority: "a".into(),
+            path: "/".into(),
+            cluster: "c".into(),
+            timeout: 5 * SECOND,
+            refresh: 600 * SECOND,
+            stale_if_error: 3_600 * SECOND,
+            headers: Vec::new(),
+        });
+        ProviderKeys::new(&KeySource { inline: inline.then(|| set(1)), remote })
+    }
+
+    fn fetch(keys: &mut ProviderKeys, now: UnixTime, number: u8) {
+        assert!(keys.begin_fetch(now).is_some());
+        keys.fetch_succeeded(now, set(number), None, 0);
+    }
+
+    fn fail(keys: &mut ProviderKeys, now: UnixTime, jitter: u8) -> bool {
+        assert!(keys.begin_fetch(now).is_some());
+        keys.fetch_failed(now, jitter)
+    }
+
+    /// What serves at `now`: a numbered set, `awaited`, or the seconds until the next try.
+    fn state(keys: &mut ProviderKeys, now: UnixTime) -> String {
+        match keys.current(now) {
+            CurrentKeys::Ready(jwks) => {
+                let number = (1..9).find(|number| {
+                    let fingerprint =
+                        crate::jwt::key::VerifyingKey::from_jwk(&numbered_jwk(*number, "k"));
+                    jwks.contains_fingerprint(fingerprint.unwrap().fingerprint())
+                });
+                format!("set {}", number.unwrap())
+            }
+            CurrentKeys::Awaited => "awaited".into(),
+            CurrentKeys::Unavailable { retry_after } => format!("after {retry_after:?}"),
+        }
+    }
+
+    #[test]
+    fn the_life_of_a_set() {
+        for inline in [false, true] {
+            let at = |seconds: u32| START.after(SECOND * seconds);
+            let mut keys = keys(inline, true);
+            let before = if inline { "set 1" } else { "awaited" };
+            assert_eq!(state(&mut keys, START), before, "never loaded");
+            assert_eq!(keys.has_expired(START), !inline);
+            assert!(keys.is_due(START));
+            assert!(keys.begin_fetch(START).is_some() && keys.in_flight());
+            assert!(!keys.is_due(START) && keys.begin_fetch(START).is_none(), "one at a time");
+            assert_eq!(state(&mut keys, START), before, "in flight");
+            assert!(keys.fetch_failed(START, 0), "news");
+            let back_off = if inline { "set 1" } else { "after 1s" };
+            assert_eq!(state(&mut keys, START), back_off, "back-off");
+            assert_eq!(state(&mut keys, at(1)), before, "the next try is due");
+            fetch(&mut keys, at(1), 2);
+            assert_eq!(state(&mut keys, at(1)), "set 2", "fresh");
+            assert!(!keys.is_due(at(600)));
+            assert!(keys.is_due(at(601)), "stale");
+            assert_eq!(state(&mut keys, at(601)), "set 2", "stale");
+            assert!(fail(&mut keys, at(601), 0));
+            assert_eq!(state(&mut keys, at(601)), "set 2", "stale, fetch failed");
+            assert_eq!(keys.size_and_age(at(601)), Some((1, 600 * SECOND)));
+            // An hour and the time of a fetch.
+            assert_eq!(state(&mut keys, at(3_605)), "set 2");
+            assert!(!keys.has_expired(at(3_605)));
+            assert!(keys.has_expired(at(3_606)));
+            assert_eq!(state(&mut keys, at(3_606)), "awaited", "expired, also beside inline keys");
+            assert!(!fail(&mut keys, at(3_606), 0), "no news");
+            assert_eq!(state(&mut keys, at(3_606)), "after 2s");
+            fetch(&mut keys, at(3_608), 3);
+            assert_eq!(state(&mut keys, at(3_608)), "set 3");
+        }
+    }
+
+    #[test]
+    fn without_a_remote_set_inline_keys_serve_for_ever() {
+        let mut inline = keys(true, false);
+        let late = UnixTime::from_millis(u64::MAX);
+        assert_eq!(state(&mut inline, late), "set 1");
+        assert!(!inline.has_expired(late) && !inline.is_due(late) && !inline.flight_is_lost(late));
+        assert_eq!(inline.unknown_key_id(Some("x"), late), UnknownKeyId::Refused);
+        assert_eq!(inline.size_and_age(late), None);
+        // Never configured so; denied all the same.
+        assert_eq!(state(&mut keys(false, false), START), "after 60s");
+    }
+
+    #[test]
+    fn back_off_doubles_from_a_second_to_a_minute() {
+        for (jitter, factor) in [(0, 100), (255, 80)] {
+            let (mut keys, mut now) = (keys(false, true), START);
+            for expected in [1, 2, 4, 8, 16, 32, 60, 60, 60] {
+                fail(&mut keys, now, jitter);
+                let pause = keys.retry_after(now);
+                assert_eq!(pause.as_millis(), expected * 10 * factor, "jitter {jitter}");
+                assert!(!keys.is_due(now.after(pause).before(1)));
+                now = now.after(pause);
+                assert!(keys.is_due(now));
+            }
+            for _ in 0..100 {
+                fail(&mut keys, now, jitter);
+                now = now.after(60 * SECOND);
+            }
+            // A success forgets all failures.
+            fetch(&mut keys, now, 2);
+            keys.mark_used();
+            now = now.after(600 * SECOND);
+            fail(&mut keys, now, 0);
+            assert_eq!(keys.retry_after(now), SECOND);
+        }
+    }
+
+    impl UnixTime {
+        fn before(self, millis: u64) -> Self {
+            Self::from_millis(self.as_millis() - millis)
+        }
+    }
+
+    #[test]
+    fn a_refresh_follows_max_age_within_bounds() {
+        for (max_age, jitter, expected) in [
+            (None, 0, 600_000),
+            (None, 255, 480_000),
+            (Some(0), 0, 60_000),
+            (Some(0), 255, 48_000),
+            (Some(59), 0, 60_000),
+            (Some(61), 0, 61_000),
+            (Some(600), 0, 600_000),
+            (Some(u64::from(u32::MAX)), 0, 600_000),
+        ] {
+            let mut keys = keys(false, true);
+            keys.begin_fetch(START).unwrap();
+            keys.fetch_succeeded(START, set(2), max_age.map(Duration::from_secs), jitter);
+            keys.mark_used();
+            let due = START.after(Duration::from_millis(expected));
+            assert!(keys.is_due(due), "{max_age:?} {jitter}");
+            // Jitter is cut to the nanosecond, below a millisecond.
+            assert!(!keys.is_due(due.before(1)), "{max_age:?} {jitter}");
+        }
+    }
+
+    #[test]
+    fn an_idle_set_is_not_refreshed() {
+        let mut keys = keys(false, true);
+        fetch(&mut keys, START, 2);
+        let later = START.after(100_000 * SECOND);
+        assert!(!keys.is_due(later));
+        assert_eq!(state(&mut keys, later), "awaited", "expired; the request is worth a fetch");
+        assert!(keys.is_due(later));
+    }
+
+    #[test]
+    fn unknown_kids_ask_five_seconds_after_the_last_fetch() {
+        let mut keys = keys(false, true);
+        fetch(&mut keys, START, 2);
+        let at = |millis: u64| START.after(Duration::from_millis(millis));
+        assert_eq!(keys.unknown_key_id(None, at(1)), UnknownKeyId::Refused, "no kid to ask for");
+        assert!(!keys.is_due(at(100_000)));
+        assert_eq!(keys.unknown_key_id(Some("x"), at(1)), UnknownKeyId::Awaited);
+        assert!(!keys.is_due(at(4_999)));
+        assert!(keys.is_due(at(5_000)));
+        fetch(&mut keys, at(5_000), 2);
+        assert!(!keys.is_due(at(100_000)), "asked and answered");
+        // The set that came is without it.
+        keys.still_unknown(Some("x"), at(1), at(5_001));
+        assert_eq!(keys.unknown_key_id(Some("x"), at(35_000)), UnknownKeyId::Refused);
+        assert!(!keys.is_due(at(100_000)), "what is refused asks for nothing");
+        assert_eq!(keys.unknown_key_id(Some("y"), at(35_000)), UnknownKeyId::Awaited);
+        assert_eq!(keys.unknown_key_id(Some("x"), at(35_001)), UnknownKeyId::Awaited, "30 s");
+        // A failed fetch tells nothing; nor does the set of before.
+        fail(&mut keys, at(36_000), 0);
+        keys.still_unknown(Some("y"), at(35_000), at(36_001));
+        assert_eq!(keys.unknown_key_id(Some("y"), at(36_002)), UnknownKeyId::Awaited);
+        assert!(!keys.is_due(at(36_002)), "not from the failure at once");
+        // A new set forgets what the old one was without.
+        keys.still_unknown(Some("z"), at(1), at(36_003));
+        assert_eq!(keys.unknown_key_id(Some("z"), at(36_004)), UnknownKeyId::Refused);
+        fetch(&mut keys, at(41_000), 3);
+        assert_eq!(keys.unknown_key_id(Some("z"), at(41_001)), UnknownKeyId::Awaited);
+    }
+
+    #[test]
+    fn a_thousand_unknown_kids_are_remembered() {
+        let mut keys = keys(false, true);
+        fetch(&mut keys, START, 2);
+        let asked = START.before(1);
+        let now = START.after(SECOND);
+        for number in 0..2_000 {
+            keys.still_unknown(Some(&number.to_string()), asked, now);
+        }
+        assert_eq!(keys.remote.as_ref().unwrap().unknown_key_ids.len(), 1_000);
+        assert_eq!(keys.unknown_key_id(Some("999"), now), UnknownKeyId::Refused);
+        assert_eq!(keys.unknown_key_id(Some("1000"), now), UnknownKeyId::Awaited);
+        // What is old makes room.
+        keys.still_unknown(Some("new"), asked, now.after(30 * SECOND));
+        assert_eq!(keys.remote.as_ref().unwrap().unknown_key_ids.len(), 1);
+    }
+
+    #[test]
+    fn a_flight_is_lost_five_seconds_past_its_timeout() {
+        let mut keys = keys(false, true);
+        assert!(!keys.flight_is_lost(START.after(1_000 * SECOND)));
+        keys.begin_fetch(START).unwrap();
+        assert!(!keys.flight_is_lost(START.after(10 * SECOND)));
+        assert!(keys.flight_is_lost(START.after(Duration::from_millis(10_001))));
+        assert_eq!(keys.patience(), 6 * SECOND);
+        keys.fetch_failed(START, 0);
+        assert!(!keys.flight_is_lost(START.after(1_000 * SECOND)));
+    }
+
+    #[test]
+    fn no_time_overflows() {
+        let late = UnixTime::from_millis(u64::MAX);
+        let mut keys = keys(false, true);
+        keys.begin_fetch(late).unwrap();
+        keys.fetch_succeeded(late, set(2), Some(Duration::MAX), 255);
+        assert!(keys.has_expired(late), "no time is left");
+        assert_eq!(shortened(Duration::MAX, 255).as_secs(), u64::MAX / 5 * 4);
+    }
+}

@@ -134,6 +134,29 @@ pub(crate) fn sign_rsa(
     signer.sign_to_vec().unwrap()
 }
 
+/// One of 256 further Ed25519 pairs, always the same for a number. Its secret is no secret.
+pub(crate) fn numbered(number: u8) -> ed25519_compact::KeyPair {
+    ed25519_compact::KeyPair::from_seed(ed25519_compact::Seed::new([number; 32]))
+}
+
+/// The public JWK of a numbered pair.
+pub(crate) fn numbered_jwk(number: u8, key_id: &str) -> Value {
+    let point = base64url(&*numbered(number).pk);
+    json!({"kty": "OKP", "crv": "Ed25519", "x": point, "kid": key_id})
+}
+
+/// A compact token that a numbered pair has signed.
+pub(crate) fn numbered_token(number: u8, header: &Value, payload: &Value) -> String {
+    let input = signing_input(&header.to_string(), &payload.to_string());
+    let signature = numbered(number).sk.sign(&input, None);
+    format!("{input}.{}", base64url(&*signature))
+}
+
+/// Header and payload as a token has them, whatever they say.
+pub(crate) fn signing_input(header: &str, payload: &str) -> String {
+    format!("{}.{}", base64url(header.as_bytes()), base64url(payload.as_bytes()))
+}
+
 pub(crate) fn base64url(bytes: &[u8]) -> String {
     Base64UrlSafeNoPadding::encode_to_string(bytes).unwrap()
 }
