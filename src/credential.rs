@@ -15,7 +15,7 @@ use std::borrow::Cow;
 use std::rc::Rc;
 
 use crate::cookie::{Cookie, CookieLine, CookieName};
-use crate::extractor::{HeaderContent, Source};
+use crate::extractor::{HeaderContent, Scheme, Source};
 use crate::jwt::token::UnverifiedToken;
 use crate::policy::Rule;
 use crate::provider::{DuplicateCookies, OnConflict, Provider, ProviderId, ProviderSet};
@@ -31,6 +31,8 @@ pub struct SourcePlan {
     order: Vec<(ProviderId, usize)>,
     /// Cookies that hold no token but must not reach a backend.
     stripped: Vec<CookieName>,
+    /// Set if no source reads `Authorization: Bearer`, which backends trust all the same.
+    unread_bearer: Option<Scheme>,
 }
 
 #[derive(Debug)]
@@ -44,13 +46,18 @@ struct PlannedSource {
 impl SourcePlan {
     /// The plan of one rule.
     pub fn new(rule: &Rule, providers: &[Provider]) -> Self {
-        let mut plan = Self { sources: Vec::new(), order: Vec::new(), stripped: Vec::new() };
+        let (sources, order, stripped) = (Vec::new(), Vec::new(), Vec::new());
+        let mut plan = Self { sources, order, stripped, unread_bearer: None };
         for &id in &rule.providers {
             let Some(provider) = providers.get(id.index()) else { continue };
             plan.stripped.extend(provider.stripped_cookies.iter().cloned());
             for source in &provider.sources {
                 plan.add(id, source, provider.duplicate_cookies);
             }
+        }
+        let bearer = Source::bearer();
+        if !plan.sources.iter().any(|planned| planned.source == bearer) {
+            plan.unread_bearer = Some(Scheme::bearer());
         }
         plan
     }
@@ -119,6 +126,11 @@ impl SourcePlan {
                 Source::Header { .. } | Source::Cookie(_) => None,
             }
         })
+    }
+
+    /// What an `authorization` line holds for backends, if no source of the rule reads it.
+    pub fn unread_bearer<'h>(&self, line: &'h [u8]) -> HeaderContent<'h> {
+        self.unread_bearer.as_ref().map_or(HeaderContent::OtherScheme, |bearer| bearer.read(line))
     }
 
     /// Whether a cookie of this name holds tokens for a provider of this rule.

@@ -18,6 +18,7 @@ pub(crate) fn trials(world: &Arc<World>) -> Vec<Trial> {
         trial(world, "extraction::duplicates", duplicates),
         trial(world, "extraction::cookie_forms", cookie_forms),
         trial(world, "extraction::optional", optional),
+        trial(world, "extraction::bearers_that_no_source_reads", bearers_that_no_source_reads),
     ]
 }
 
@@ -398,4 +399,64 @@ fn optional(world: &World) {
             keeps_foreign(row("T –", &[("authorization", &b)], allowed(&[&b], &[]))),
         ],
     );
+}
+
+/// Backends trust `Authorization: Bearer` wherever the sources are.
+fn bearers_that_no_source_reads(world: &World) {
+    let t = world.session("usr-t");
+    let b = bearer(&t);
+    let unsigned = bearer(&session("admin").unsigned());
+    let joined = format!("Basic dTpw,{unsigned}");
+    let cookie = format!("cbo_session_token={t}");
+    check(
+        world,
+        "cookie",
+        vec![
+            on("/optional/x", row("no cookie", &[("authorization", &unsigned)], allowed(&[], &[]))),
+            on("/optional/x", row("joined", &[("authorization", &joined)], allowed(&[], &[]))),
+            on(
+                "/optional/x",
+                row("Basic", &[("authorization", "Basic dTpw")], allowed(&["Basic dTpw"], &[])),
+            ),
+            on(
+                "/optional-foreign/x",
+                row("kept on demand", &[("authorization", "Bearer opaque")], {
+                    allowed(&["Bearer opaque"], &[])
+                }),
+            ),
+            on(
+                "/verify-only/x",
+                row("beside a cookie", &[("authorization", &unsigned), ("cookie", &cookie)], {
+                    allowed(&[], &[&cookie])
+                }),
+            ),
+            on(
+                "/verify-only/x",
+                row("the cookie's own", &[("authorization", &b), ("cookie", &cookie)], {
+                    allowed(&[&b], &[&cookie])
+                }),
+            ),
+            on(
+                "/strip/x",
+                row("stripped", &[("authorization", &unsigned), ("cookie", &cookie)], {
+                    allowed(&[], &[])
+                }),
+            ),
+            row("required", &[("authorization", &unsigned), ("cookie", &cookie)], {
+                allowed(&[&b], &[])
+            }),
+            row("required, no cookie", &[("authorization", &b)], {
+                Expected::Denied(401, "missing")
+            }),
+        ],
+    );
+    let preflight = Request::new("OPTIONS", "/orders")
+        .header("origin", "https://www.example.com")
+        .header("access-control-request-method", "PUT")
+        .header("authorization", &unsigned);
+    let (exchange, received) = world.send("cookie", preflight);
+    exchange.expect_status(200);
+    if received.is_none_or(|received| !received.headers.all("authorization").is_empty()) {
+        exchange.fail("a preflight carries no bearer");
+    }
 }

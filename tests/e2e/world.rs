@@ -183,6 +183,7 @@ fn configurations() -> Vec<(&'static str, Value)> {
         ("corbado", with(json!({}))),
         ("reject", with(json!({"on_conflict": "reject"}))),
         ("newest", with(json!({"duplicate_cookies": "newest"}))),
+        ("cookie", with(json!({"sources": [{"cookie": {"name": "cbo_session_token"}}]}))),
     ]
 }
 
