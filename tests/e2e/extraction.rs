@@ -19,6 +19,7 @@ pub(crate) fn trials(world: &Arc<World>) -> Vec<Trial> {
         trial(world, "extraction::cookie_forms", cookie_forms),
         trial(world, "extraction::optional", optional),
         trial(world, "extraction::bearers_that_no_source_reads", bearers_that_no_source_reads),
+        trial(world, "extraction::schemes_behind_odd_bytes", schemes_behind_odd_bytes),
     ]
 }
 
@@ -458,5 +459,18 @@ fn bearers_that_no_source_reads(world: &World) {
     exchange.expect_status(200);
     if received.is_none_or(|received| !received.headers.all("authorization").is_empty()) {
         exchange.fail("a preflight carries no bearer");
+    }
+}
+
+/// Python and JavaScript trim more than ASCII white space before they look for the scheme.
+fn schemes_behind_odd_bytes(world: &World) {
+    let unsigned = bearer(&session("admin").unsigned());
+    for start in [b"\xa0".as_slice(), b"\x85", b"\xc2\xa0", b"\"", b"Basic x,\xa0", b",\xa0"] {
+        let value = [start, unsigned.as_bytes()].concat();
+        let request = Request::get("/optional/x").header("authorization", value);
+        let (exchange, received) = world.send("corbado", request);
+        if received.is_some_and(|received| !received.headers.all("authorization").is_empty()) {
+            exchange.fail("no backend sees the token");
+        }
     }
 }
