@@ -149,9 +149,14 @@ impl SourcePlan {
         })
     }
 
-    /// Whether a cookie of this name must never reach a backend.
+    /// Whether a cookie of this name, which is no source, must never reach a backend: it is on a
+    /// list, or a backend may take it for one that is, or for a source.
     pub fn is_stripped_cookie(&self, name: &[u8]) -> bool {
-        self.stripped.iter().any(|own| own.as_bytes() == name)
+        let sources = self.sources.iter().filter_map(|planned| match &planned.source {
+            Source::Cookie(own) => Some(own),
+            Source::Header { .. } => None,
+        });
+        sources.chain(&self.stripped).any(|own| own.resembles(name))
     }
 
     /// The request's credential. `read` tells what a token is; it is asked as little as can be.

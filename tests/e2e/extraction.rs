@@ -20,6 +20,7 @@ pub(crate) fn trials(world: &Arc<World>) -> Vec<Trial> {
         trial(world, "extraction::optional", optional),
         trial(world, "extraction::bearers_that_no_source_reads", bearers_that_no_source_reads),
         trial(world, "extraction::schemes_behind_odd_bytes", schemes_behind_odd_bytes),
+        trial(world, "extraction::lookalikes", lookalikes),
     ]
 }
 
@@ -472,5 +473,47 @@ fn schemes_behind_odd_bytes(world: &World) {
         if received.is_some_and(|received| !received.headers.all("authorization").is_empty()) {
             exchange.fail("no backend sees the token");
         }
+    }
+}
+
+/// What a backend's own parser takes for our cookie, and ours does not.
+fn lookalikes(world: &World) {
+    let t = world.session("usr-t");
+    let (b, ours) = (bearer(&t), format!("cbo_session_token={t}"));
+    let admin = session("admin").unsigned();
+    for name in [
+        // Express (cookie 0.6), Starlette and Django trim white space beyond ASCII.
+        b"\xa0cbo_session_token".as_slice(),
+        b"\x85cbo_session_token\xa0",
+        b"\xc2\xa0cbo_session_token",
+        b"\xe3\x80\x80cbo_session_token",
+        b"\xef\xbb\xbfcbo_session_token",
+        // PHP makes an underscore of these.
+        b"cbo.session.token",
+        b"cbo session_token",
+        b"cbo[session_token",
+        // Older Rack and ASP.NET decode names.
+        b"cbo_session%5Ftoken",
+        b"cbo%2Esession_token",
+        // The vendor's refresh token is nobody's business either.
+        b"\xa0cbo_refresh_token",
+    ] {
+        let label = name.escape_ascii().to_string();
+        let line = [b"a=1; ", name, b"=", admin.as_bytes(), b"; ", ours.as_bytes()].concat();
+        let row = |path, headers, expected| Row { name: &label, path, headers, expected };
+        let kept = format!("a=1; {ours}");
+        check(
+            world,
+            "corbado",
+            vec![
+                row("/verify-only/x", vec![("cookie", line.clone())], allowed(&[], &[&kept])),
+                row("/orders", vec![("cookie", line)], allowed(&[&b], &["a=1"])),
+                row(
+                    "/optional/x",
+                    vec![("cookie", [b"a=1; ", name, b"=", admin.as_bytes()].concat())],
+                    allowed(&[], &["a=1"]),
+                ),
+            ],
+        );
     }
 }
