@@ -21,6 +21,7 @@ use crate::policy::Rule;
 use crate::provider::{DuplicateCookies, OnConflict, Provider, ProviderId, ProviderSet};
 use crate::reason::Reason;
 use crate::request::RequestHead;
+use crate::sanitizer::Sanitizer;
 use crate::verified_token::VerifiedToken;
 
 /// Where a rule's providers look, prepared at load.
@@ -33,6 +34,8 @@ pub struct SourcePlan {
     stripped: Vec<CookieName>,
     /// Set if no source reads `Authorization: Bearer`, which backends trust all the same.
     unread_bearer: Option<Scheme>,
+    /// The names of source headers, under which CGI's rule finds others too.
+    header_aliases: Sanitizer,
 }
 
 #[derive(Debug)]
@@ -47,7 +50,8 @@ impl SourcePlan {
     /// The plan of one rule.
     pub fn new(rule: &Rule, providers: &[Provider]) -> Self {
         let (sources, order, stripped) = (Vec::new(), Vec::new(), Vec::new());
-        let mut plan = Self { sources, order, stripped, unread_bearer: None };
+        let header_aliases = Sanitizer::default();
+        let mut plan = Self { sources, order, stripped, unread_bearer: None, header_aliases };
         for &id in &rule.providers {
             let Some(provider) = providers.get(id.index()) else { continue };
             plan.stripped.extend(provider.stripped_cookies.iter().cloned());
@@ -55,6 +59,11 @@ impl SourcePlan {
                 plan.add(id, source, provider.duplicate_cookies);
             }
         }
+        let headers = plan.sources.iter().filter_map(|planned| match &planned.source {
+            Source::Header { name, .. } => Some(name.clone()),
+            Source::Cookie(_) => None,
+        });
+        plan.header_aliases = Sanitizer::new(headers);
         let bearer = Source::bearer();
         if !plan.sources.iter().any(|planned| planned.source == bearer) {
             plan.unread_bearer = Some(Scheme::bearer());
@@ -147,6 +156,12 @@ impl SourcePlan {
             Source::Header { name: own, .. } => own.as_bytes() == name,
             Source::Cookie(_) => false,
         })
+    }
+
+    /// Whether a server that follows CGI's rule takes a header of this name, which is no source,
+    /// for one that is.
+    pub fn is_alias_of_source(&self, name: &[u8]) -> bool {
+        self.header_aliases.removes(name) && !self.is_source_header(name)
     }
 
     /// Whether a cookie of this name, which is no source, must never reach a backend: it is on a

@@ -87,11 +87,15 @@ fn remove_source_headers<'h>(
             }
         }
     }
-    for &(name, line) in head.pairs().iter().filter(|(name, _)| *name == b"authorization") {
-        let goes = match plan.unread_bearer(line) {
-            HeaderContent::OtherScheme => false,
-            HeaderContent::Token(text) => !keeps(Some(text)),
-            HeaderContent::Several => true,
+    for &(name, line) in head.pairs() {
+        let goes = if name == b"authorization" {
+            match plan.unread_bearer(line) {
+                HeaderContent::OtherScheme => false,
+                HeaderContent::Token(text) => !keeps(Some(text)),
+                HeaderContent::Several => true,
+            }
+        } else {
+            plan.is_alias_of_source(name)
         };
         if goes && !edits.removals.contains(&name) {
             edits.removals.push(name);

@@ -21,6 +21,7 @@ pub(crate) fn trials(world: &Arc<World>) -> Vec<Trial> {
         trial(world, "extraction::bearers_that_no_source_reads", bearers_that_no_source_reads),
         trial(world, "extraction::schemes_behind_odd_bytes", schemes_behind_odd_bytes),
         trial(world, "extraction::lookalikes", lookalikes),
+        trial(world, "extraction::aliases_of_a_source_header", aliases_of_a_source_header),
     ]
 }
 
@@ -515,5 +516,22 @@ fn lookalikes(world: &World) {
                 ),
             ],
         );
+    }
+}
+
+fn aliases_of_a_source_header(world: &World) {
+    let t = world.session("usr-t");
+    for alias in ["x_session_token", "x.session-token"] {
+        for (path, own) in [("/verify-only/x", Some(&t)), ("/optional/x", None)] {
+            let mut request = Request::get(path).header(alias, session("admin").unsigned());
+            if let Some(own) = own {
+                request = request.header("x-session-token", own);
+            }
+            let (exchange, received) = world.send("custom", request);
+            exchange.expect_status(200);
+            if received.is_none_or(|received| !received.headers.all(alias).is_empty()) {
+                exchange.fail(&format!("{alias} on {path}: no backend sees it"));
+            }
+        }
     }
 }
