@@ -2,7 +2,7 @@
 //!
 //! Several roots in one VM are normal: a configuration update makes a second one while the first
 //! drains. Roots are not told when they go, but their ticks stop; one that has not ticked while
-//! others have, many times, is forgotten.
+//! the youngest has, many times, is forgotten.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -57,7 +57,7 @@ pub(super) struct Root {
     flights: RefCell<BTreeMap<u32, FetchId>>,
     /// Whether the next tick comes at once.
     hastened: Cell<bool>,
-    /// How often others have ticked since this one has.
+    /// How often the youngest root has ticked since this one has.
     missed_ticks: Cell<u32>,
 }
 
@@ -248,10 +248,14 @@ impl RootContext for RootAdapter {
     }
 }
 
-/// Drops the configurations whose roots no longer tick.
+/// Drops the configurations whose roots no longer tick. Only the youngest root's ticks count, since
+/// hundreds of roots may share a VM, and between two ticks of one all others tick.
 fn forget_silent_roots(ticking: &Root) {
     ticking.missed_ticks.set(0);
     ROOTS.with_borrow_mut(|roots| {
+        if roots.last().is_none_or(|youngest| youngest.id != ticking.id) {
+            return;
+        }
         for root in roots.iter().filter(|root| root.id != ticking.id) {
             root.missed_ticks.set(root.missed_ticks.get().saturating_add(1));
         }
@@ -287,7 +291,7 @@ fn describe(filter: &Filter, crypto: Crypto) -> String {
 
 const TICK_MILLIS: u32 = 1_000;
 const HASTENED_TICK_MILLIS: u32 = 1;
-/// Ticks of another root on the same thread, each a second apart or hastened by a fetch.
+/// Ticks of the youngest root on the same thread, each a second apart or hastened by a fetch.
 const TICKS_TO_MISS: u32 = 300;
 
 thread_local! {

@@ -20,6 +20,7 @@ use session_token_harness::envoy::{NEWEST, OLDEST};
 use crate::world::World;
 
 mod extraction;
+mod roots;
 mod secrets;
 mod world;
 
@@ -30,6 +31,7 @@ fn main() -> ExitCode {
     for version in [OLDEST, NEWEST] {
         let world = Arc::new(World::new(version));
         trials.extend(extraction::trials(&world));
+        trials.extend(roots::trials(&world));
         worlds.push(world);
     }
     let lists_only = arguments.list;
