@@ -2,7 +2,8 @@
 //! byte (RFC 6265, section 4.2.1).
 //!
 //! Every `cookie` line counts: HTTP/1 may carry several. White space around a name and a value is
-//! not part of them; names are case-sensitive, and `__Host-` is part of the name.
+//! not part of them; names are case-sensitive, and `__Host-` is part of the name. A name that
+//! only some servers take for ours holds no token for us, but must not reach a backend either.
 //!
 //! Stripping: each line is split at `;`, our segments are dropped, the rest is joined with `;` as
 //! it is. If the first segment was dropped, leading spaces of the new first one go. A line of
@@ -42,23 +43,36 @@ impl<'h> Cookie<'h> {
             [b'"', inner @ .., b'"'] => inner,
             value => value,
         };
-        if !value.contains(&b'%') {
-            return Cow::Borrowed(value);
-        }
-        let mut decoded = Vec::with_capacity(value.len());
-        let mut rest = value;
-        while let [byte, tail @ ..] = rest {
+        percent_decoded(value)
+    }
+}
+
+/// Broken escapes stay as they are.
+fn percent_decoded(text: &[u8]) -> Cow<'_, [u8]> {
+    if !text.contains(&b'%') {
+        return Cow::Borrowed(text);
+    }
+    let mut decoded = Vec::with_capacity(text.len());
+    let mut rest = text;
+    while let [byte, tail @ ..] = rest {
+        rest = tail;
+        let mut next = *byte;
+        if let (b'%', [high, low, tail @ ..]) = (*byte, tail)
+            && let Some(byte) = hex_byte(*high, *low)
+        {
+            next = byte;
             rest = tail;
-            let mut next = *byte;
-            if let (b'%', [high, low, tail @ ..]) = (*byte, tail)
-                && let Some(byte) = hex_byte(*high, *low)
-            {
-                next = byte;
-                rest = tail;
-            }
-            decoded.push(next);
         }
-        Cow::Owned(decoded)
+        decoded.push(next);
+    }
+    Cow::Owned(decoded)
+}
+
+/// `$_COOKIE` has `a_b` for a cookie `a.b`, `a b` or `a[b`.
+fn fold_by_php(byte: u8) -> u8 {
+    match byte {
+        b'.' | b' ' | b'[' => b'_',
+        other => other,
     }
 }
 
@@ -137,6 +151,33 @@ impl CookieName {
     /// The name's bytes.
     pub fn as_bytes(&self) -> &[u8] {
         self.0.as_bytes()
+    }
+
+    /// Whether a server's own parser may take `name` for this one: decoded, without what is no
+    /// token at both ends (Python and JavaScript trim more than ASCII white space), and with what
+    /// PHP makes an underscore of. Errs on the side of yes.
+    pub fn resembles(&self, name: &[u8]) -> bool {
+        // What is compared below is never longer than what was sent.
+        if name.len() < self.0.len() {
+            return false;
+        }
+        if name == self.as_bytes() {
+            return true;
+        }
+        let decoded = percent_decoded(name);
+        let mut rest = &*decoded;
+        while let [first, tail @ ..] = rest
+            && !is_token_byte(*first)
+        {
+            rest = tail;
+        }
+        while let [head @ .., last] = rest
+            && !is_token_byte(*last)
+        {
+            rest = head;
+        }
+        rest.len() == self.0.len()
+            && rest.iter().zip(self.0.bytes()).all(|(a, b)| fold_by_php(*a) == fold_by_php(b))
     }
 }
 
@@ -223,6 +264,33 @@ mod tests {
             (b"", b""),
         ] {
             assert_eq!(Cookie { name: b"a", value }.bare_value(), bare, "{}", value.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn lookalikes_are_what_servers_take_for_ours() {
+        let name: CookieName = "my_session".parse().unwrap();
+        for (other, expected) in [
+            (b"my_session".as_slice(), true),
+            (b"\xa0my_session\x85", true),
+            (b"\xe3\x80\x80my_session", true),
+            (b"\"my_session\"", true),
+            (b"my_session[]", true),
+            (b"my.session", true),
+            (b"my session", true),
+            (b"my[session", true),
+            (b"my%5fsession", true),
+            (b"%20my%2Esession", true),
+            (b"my_sessionX", false),
+            (b"My_Session", false),
+            (b"__Host-my_session", false),
+            (b"my-session", false),
+            (b"my_session%", false),
+            (b"my%255fsession", false),
+            (b"\xe9my_sessio", false),
+            (b"", false),
+        ] {
+            assert_eq!(name.resembles(other), expected, "{}", other.escape_ascii());
         }
     }
 

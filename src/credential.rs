@@ -15,12 +15,13 @@ use std::borrow::Cow;
 use std::rc::Rc;
 
 use crate::cookie::{Cookie, CookieLine, CookieName};
-use crate::extractor::{HeaderContent, Source};
+use crate::extractor::{HeaderContent, Scheme, Source};
 use crate::jwt::token::UnverifiedToken;
 use crate::policy::Rule;
 use crate::provider::{DuplicateCookies, OnConflict, Provider, ProviderId, ProviderSet};
 use crate::reason::Reason;
 use crate::request::RequestHead;
+use crate::sanitizer::Sanitizer;
 use crate::verified_token::VerifiedToken;
 
 /// Where a rule's providers look, prepared at load.
@@ -31,6 +32,10 @@ pub struct SourcePlan {
     order: Vec<(ProviderId, usize)>,
     /// Cookies that hold no token but must not reach a backend.
     stripped: Vec<CookieName>,
+    /// Set if no source reads `Authorization: Bearer`, which backends trust all the same.
+    unread_bearer: Option<Scheme>,
+    /// The names of source headers, under which CGI's rule finds others too.
+    header_aliases: Sanitizer,
 }
 
 #[derive(Debug)]
@@ -44,15 +49,26 @@ struct PlannedSource {
 impl SourcePlan {
     /// The plan of one rule.
     pub fn new(rule: &Rule, providers: &[Provider]) -> Self {
+        let (sources, order) = (Vec::new(), Vec::new());
         // Refresh tokens are for no backend, whoever's sessions the rule is about.
         let stripped = providers.iter().flat_map(|provider| provider.stripped_cookies.clone());
-        let mut plan =
-            Self { sources: Vec::new(), order: Vec::new(), stripped: stripped.collect() };
+        let stripped = stripped.collect();
+        let header_aliases = Sanitizer::default();
+        let mut plan = Self { sources, order, stripped, unread_bearer: None, header_aliases };
         for &id in &rule.providers {
             let Some(provider) = providers.get(id.index()) else { continue };
             for source in &provider.sources {
                 plan.add(id, source, provider.duplicate_cookies);
             }
+        }
+        let headers = plan.sources.iter().filter_map(|planned| match &planned.source {
+            Source::Header { name, .. } => Some(name.clone()),
+            Source::Cookie(_) => None,
+        });
+        plan.header_aliases = Sanitizer::new(headers);
+        let bearer = Source::bearer();
+        if !plan.sources.iter().any(|planned| planned.source == bearer) {
+            plan.unread_bearer = Some(Scheme::bearer());
         }
         plan
     }
@@ -123,6 +139,11 @@ impl SourcePlan {
         })
     }
 
+    /// What an `authorization` line holds for backends, if no source of the rule reads it.
+    pub fn unread_bearer<'h>(&self, line: &'h [u8]) -> HeaderContent<'h> {
+        self.unread_bearer.as_ref().map_or(HeaderContent::OtherScheme, |bearer| bearer.read(line))
+    }
+
     /// Whether a cookie of this name holds tokens for a provider of this rule.
     pub fn is_source_cookie(&self, name: &[u8]) -> bool {
         self.sources.iter().any(|planned| match &planned.source {
@@ -139,9 +160,20 @@ impl SourcePlan {
         })
     }
 
-    /// Whether a cookie of this name must never reach a backend.
+    /// Whether a server that follows CGI's rule takes a header of this name, which is no source,
+    /// for one that is.
+    pub fn is_alias_of_source(&self, name: &[u8]) -> bool {
+        self.header_aliases.removes(name) && !self.is_source_header(name)
+    }
+
+    /// Whether a cookie of this name, which is no source, must never reach a backend: it is on a
+    /// list, or a backend may take it for one that is, or for a source.
     pub fn is_stripped_cookie(&self, name: &[u8]) -> bool {
-        self.stripped.iter().any(|own| own.as_bytes() == name)
+        let sources = self.sources.iter().filter_map(|planned| match &planned.source {
+            Source::Cookie(own) => Some(own),
+            Source::Header { .. } => None,
+        });
+        sources.chain(&self.stripped).any(|own| own.resembles(name))
     }
 
     /// The request's credential. `read` tells what a token is; it is asked as little as can be.

@@ -66,6 +66,10 @@ impl Scheme {
             // `Bearer` alone, or with something else than spaces after it: ours, but no token.
             Some(_) => HeaderContent::Token(b""),
             None if self.stands_after_a_comma(value) => HeaderContent::Several,
+            // What trims more than ASCII white space would still find it: ours, but no token.
+            None if self.after_scheme(from_first_token_byte(value)).is_some() => {
+                HeaderContent::Token(b"")
+            }
             None => HeaderContent::OtherScheme,
         }
     }
@@ -82,8 +86,14 @@ impl Scheme {
         value
             .split(|byte| *byte == b',')
             .skip(1)
-            .any(|part| self.after_scheme(bytes::trim(part)).is_some())
+            .any(|part| self.after_scheme(from_first_token_byte(part)).is_some())
     }
+}
+
+/// Where a scheme could begin.
+fn from_first_token_byte(value: &[u8]) -> &[u8] {
+    let start = value.iter().position(|byte| is_token_byte(*byte));
+    value.get(start.unwrap_or(value.len())..).unwrap_or_default()
 }
 
 impl FromStr for Scheme {
@@ -125,6 +135,10 @@ mod tests {
             ("Bearer", Token(b"")),
             ("Bearer\ta.b.c", Token(b"")),
             ("Bearer:a", Token(b"")),
+            ("\u{a0}Bearer a.b.c", Token(b"")),
+            ("\"Bearer a.b.c", Token(b"")),
+            ("Basic x,\u{a0}Bearer y", Several),
+            ("\u{a0}Basic Bearer", OtherScheme),
             ("Bearers a.b.c", OtherScheme),
             ("Basic Bearer", OtherScheme),
             ("", OtherScheme),

@@ -137,7 +137,10 @@ impl Filter {
         self.policy.sanitizer.removes(name)
             || name == b"authorization"
             || name == b"cookie"
-            || self.plans.iter().any(|plan| plan.is_source_header(name))
+            || self
+                .plans
+                .iter()
+                .any(|plan| plan.is_source_header(name) || plan.is_alias_of_source(name))
     }
 
     /// How a fetch ended.

@@ -1,7 +1,8 @@
 //! What backends get to see of a request's credentials.
 //!
 //! After this, outside public rules, a source header holds the verified token, or a scheme that is
-//! no source of the rule, or is absent; of the source cookies only those remain whose bare token is
+//! no source of the rule, or is absent. So does `authorization` with a bearer, wherever the sources
+//! are: backends take it for verified. Of the source cookies only those remain whose bare token is
 //! the verified one, and only under `verify_only`. No unverified credential goes on.
 
 use std::rc::Rc;
@@ -10,6 +11,7 @@ use crate::bytes;
 use crate::cookie::StrippedLine;
 use crate::credential::{Presented, SourcePlan};
 use crate::edits::{CookieEdit, HeaderEdits};
+use crate::extractor::HeaderContent;
 use crate::policy::Forward;
 use crate::request::RequestHead;
 use crate::sanitizer::Sanitizer;
@@ -83,6 +85,20 @@ fn remove_source_headers<'h>(
             if name == source {
                 remove(edits, name);
             }
+        }
+    }
+    for &(name, line) in head.pairs() {
+        let goes = if name == b"authorization" {
+            match plan.unread_bearer(line) {
+                HeaderContent::OtherScheme => false,
+                HeaderContent::Token(text) => !keeps(Some(text)),
+                HeaderContent::Several => true,
+            }
+        } else {
+            plan.is_alias_of_source(name)
+        };
+        if goes && !edits.removals.contains(&name) {
+            edits.removals.push(name);
         }
     }
 }

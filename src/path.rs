@@ -90,7 +90,15 @@ impl PathPolicy {
             let is_last = segments.peek().is_none();
             match segment {
                 [] if is_last || self.double_slash => {}
-                [] | [.., b'.' | b' '] => return Err(AmbiguousPath),
+                [] => return Err(AmbiguousPath),
+                // Where `;` and `\` are ordinary, dots before or between them still are not:
+                // Tomcat reads `..;x` as `..`, IIS reads `..\` as `../`.
+                _ if segment
+                    .split(|byte| matches!(byte, b';' | b'\\'))
+                    .any(|part| matches!(part, [.., b'.' | b' '])) =>
+                {
+                    return Err(AmbiguousPath);
+                }
                 _ => {}
             }
         }
@@ -321,6 +329,15 @@ mod tests {
         let mut policy = PathPolicy::default();
         policy.allow(AmbiguousForm::EncodedSlash);
         assert_eq!(policy.read(b"/public%2f..%2fadmin"), Err(AmbiguousPath));
+        for form in [";", "\\", "%5c"] {
+            policy.allow(form.parse().unwrap());
+        }
+        for path in ["/public/..;/admin", "/public/..;x=1/admin", "/public/%2e.%3b/admin"] {
+            assert_eq!(policy.read(path.as_bytes()), Err(AmbiguousPath), "{path}");
+        }
+        for path in ["/public/..\\admin", "/public/x\\..\\admin", "/public/..%5cadmin"] {
+            assert_eq!(policy.read(path.as_bytes()), Err(AmbiguousPath), "{path}");
+        }
         assert_eq!("%2e".parse::<AmbiguousForm>(), Err(UnknownForm));
     }
 

@@ -6,7 +6,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 
 use log::{error, info, warn};
 use proxy_wasm::traits::{Context, RootContext};
@@ -30,7 +30,7 @@ use crate::time::UnixTime;
 /// Says to the SDK what root contexts are made of.
 pub(super) fn initialize() {
     proxy_wasm::set_log_level(LogLevel::Info);
-    proxy_wasm::set_root_context(|id| Box::new(RootAdapter { id, root: None }));
+    proxy_wasm::set_root_context(|id| Box::new(RootAdapter { id, root: Weak::new() }));
 }
 
 /// The configured root with this number.
@@ -114,10 +114,11 @@ impl Root {
     }
 }
 
-/// What the SDK calls.
+/// What the SDK calls. The SDK keeps it for ever, since nobody tells it that a root is gone; so it
+/// must not keep a configuration alive.
 struct RootAdapter {
     id: u32,
-    root: Option<Rc<Root>>,
+    root: Weak<Root>,
 }
 
 impl RootAdapter {
@@ -165,7 +166,7 @@ impl RootAdapter {
             roots.retain(|other| other.id != self.id);
             roots.push(Rc::clone(&root));
         });
-        self.root = Some(root);
+        self.root = Rc::downgrade(&root);
         // Keys are fetched on the first tick, before any request asks.
         abi::set_tick_period(HASTENED_TICK_MILLIS).is_ok()
     }
@@ -202,7 +203,7 @@ impl Context for RootAdapter {
         _body_size: usize,
         _trailer_count: usize,
     ) {
-        let Some(root) = &self.root else { return };
+        let Some(root) = self.root.upgrade() else { return };
         let Some(fetch) = root.flights.borrow_mut().remove(&token) else { return };
         let now = abi::now();
         let pairs = match header_count {
@@ -233,16 +234,16 @@ impl RootContext for RootAdapter {
     }
 
     fn on_tick(&mut self) {
-        let Some(root) = &self.root else { return };
+        let Some(root) = self.root.upgrade() else { return };
         if root.hastened.take() {
             let _ = abi::set_tick_period(TICK_MILLIS);
         }
         let now = abi::now();
         root.filter.borrow_mut().on_tick(now);
-        self.send_fetches(root, now);
+        self.send_fetches(&root, now);
         root.resume_ready();
         root.flush();
-        forget_silent_roots(root);
+        forget_silent_roots(&root);
     }
 }
 

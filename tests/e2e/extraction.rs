@@ -18,6 +18,10 @@ pub(crate) fn trials(world: &Arc<World>) -> Vec<Trial> {
         trial(world, "extraction::duplicates", duplicates),
         trial(world, "extraction::cookie_forms", cookie_forms),
         trial(world, "extraction::optional", optional),
+        trial(world, "extraction::bearers_that_no_source_reads", bearers_that_no_source_reads),
+        trial(world, "extraction::schemes_behind_odd_bytes", schemes_behind_odd_bytes),
+        trial(world, "extraction::lookalikes", lookalikes),
+        trial(world, "extraction::aliases_of_a_source_header", aliases_of_a_source_header),
     ]
 }
 
@@ -398,4 +402,136 @@ fn optional(world: &World) {
             keeps_foreign(row("T –", &[("authorization", &b)], allowed(&[&b], &[]))),
         ],
     );
+}
+
+/// Backends trust `Authorization: Bearer` wherever the sources are.
+fn bearers_that_no_source_reads(world: &World) {
+    let t = world.session("usr-t");
+    let b = bearer(&t);
+    let unsigned = bearer(&session("admin").unsigned());
+    let joined = format!("Basic dTpw,{unsigned}");
+    let cookie = format!("cbo_session_token={t}");
+    check(
+        world,
+        "cookie",
+        vec![
+            on("/optional/x", row("no cookie", &[("authorization", &unsigned)], allowed(&[], &[]))),
+            on("/optional/x", row("joined", &[("authorization", &joined)], allowed(&[], &[]))),
+            on(
+                "/optional/x",
+                row("Basic", &[("authorization", "Basic dTpw")], allowed(&["Basic dTpw"], &[])),
+            ),
+            on(
+                "/optional-foreign/x",
+                row("kept on demand", &[("authorization", "Bearer opaque")], {
+                    allowed(&["Bearer opaque"], &[])
+                }),
+            ),
+            on(
+                "/verify-only/x",
+                row("beside a cookie", &[("authorization", &unsigned), ("cookie", &cookie)], {
+                    allowed(&[], &[&cookie])
+                }),
+            ),
+            on(
+                "/verify-only/x",
+                row("the cookie's own", &[("authorization", &b), ("cookie", &cookie)], {
+                    allowed(&[&b], &[&cookie])
+                }),
+            ),
+            on(
+                "/strip/x",
+                row("stripped", &[("authorization", &unsigned), ("cookie", &cookie)], {
+                    allowed(&[], &[])
+                }),
+            ),
+            row("required", &[("authorization", &unsigned), ("cookie", &cookie)], {
+                allowed(&[&b], &[])
+            }),
+            row("required, no cookie", &[("authorization", &b)], {
+                Expected::Denied(401, "missing")
+            }),
+        ],
+    );
+    let preflight = Request::new("OPTIONS", "/orders")
+        .header("origin", "https://www.example.com")
+        .header("access-control-request-method", "PUT")
+        .header("authorization", &unsigned);
+    let (exchange, received) = world.send("cookie", preflight);
+    exchange.expect_status(200);
+    if received.is_none_or(|received| !received.headers.all("authorization").is_empty()) {
+        exchange.fail("a preflight carries no bearer");
+    }
+}
+
+/// Python and JavaScript trim more than ASCII white space before they look for the scheme.
+fn schemes_behind_odd_bytes(world: &World) {
+    let unsigned = bearer(&session("admin").unsigned());
+    for start in [b"\xa0".as_slice(), b"\x85", b"\xc2\xa0", b"\"", b"Basic x,\xa0", b",\xa0"] {
+        let value = [start, unsigned.as_bytes()].concat();
+        let request = Request::get("/optional/x").header("authorization", value);
+        let (exchange, received) = world.send("corbado", request);
+        if received.is_some_and(|received| !received.headers.all("authorization").is_empty()) {
+            exchange.fail("no backend sees the token");
+        }
+    }
+}
+
+/// What a backend's own parser takes for our cookie, and ours does not.
+fn lookalikes(world: &World) {
+    let t = world.session("usr-t");
+    let (b, ours) = (bearer(&t), format!("cbo_session_token={t}"));
+    let admin = session("admin").unsigned();
+    for name in [
+        // Express (cookie 0.6), Starlette and Django trim white space beyond ASCII.
+        b"\xa0cbo_session_token".as_slice(),
+        b"\x85cbo_session_token\xa0",
+        b"\xc2\xa0cbo_session_token",
+        b"\xe3\x80\x80cbo_session_token",
+        b"\xef\xbb\xbfcbo_session_token",
+        // PHP makes an underscore of these.
+        b"cbo.session.token",
+        b"cbo session_token",
+        b"cbo[session_token",
+        // Older Rack and ASP.NET decode names.
+        b"cbo_session%5Ftoken",
+        b"cbo%2Esession_token",
+        // The vendor's refresh token is nobody's business either.
+        b"\xa0cbo_refresh_token",
+    ] {
+        let label = name.escape_ascii().to_string();
+        let line = [b"a=1; ", name, b"=", admin.as_bytes(), b"; ", ours.as_bytes()].concat();
+        let row = |path, headers, expected| Row { name: &label, path, headers, expected };
+        let kept = format!("a=1; {ours}");
+        check(
+            world,
+            "corbado",
+            vec![
+                row("/verify-only/x", vec![("cookie", line.clone())], allowed(&[], &[&kept])),
+                row("/orders", vec![("cookie", line)], allowed(&[&b], &["a=1"])),
+                row(
+                    "/optional/x",
+                    vec![("cookie", [b"a=1; ", name, b"=", admin.as_bytes()].concat())],
+                    allowed(&[], &["a=1"]),
+                ),
+            ],
+        );
+    }
+}
+
+fn aliases_of_a_source_header(world: &World) {
+    let t = world.session("usr-t");
+    for alias in ["x_session_token", "x.session-token"] {
+        for (path, own) in [("/verify-only/x", Some(&t)), ("/optional/x", None)] {
+            let mut request = Request::get(path).header(alias, session("admin").unsigned());
+            if let Some(own) = own {
+                request = request.header("x-session-token", own);
+            }
+            let (exchange, received) = world.send("custom", request);
+            exchange.expect_status(200);
+            if received.is_none_or(|received| !received.headers.all(alias).is_empty()) {
+                exchange.fail(&format!("{alias} on {path}: no backend sees it"));
+            }
+        }
+    }
 }

@@ -184,10 +184,18 @@ fn configurations() -> Vec<(&'static str, Value)> {
             ]
         })
     };
+    let mut custom = with(json!({
+        "issuers": [format!("https://{PROJECT}.frontendapi.cloud.corbado.io")],
+        "jwks": {"remote": {"cluster": "keys", "uri": "http://keys/jwks"}},
+        "sources": [{"header": {"name": "x-session-token", "scheme": ""}}]
+    }));
+    custom["providers"][0].as_object_mut().unwrap().remove("preset");
     vec![
         ("corbado", with(json!({}))),
         ("reject", with(json!({"on_conflict": "reject"}))),
         ("newest", with(json!({"duplicate_cookies": "newest"}))),
+        ("cookie", with(json!({"sources": [{"cookie": {"name": "cbo_session_token"}}]}))),
+        ("custom", custom),
     ]
 }
 
