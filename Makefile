@@ -13,7 +13,7 @@ export CARGO_TARGET_DIR := $(CURDIR)/target
 # Tells the log which commit runs; a source archive has none.
 export GIT_COMMIT := $(shell git rev-parse --short HEAD 2>/dev/null)
 
-.PHONY: help build run test lint fmt clean toolchain
+.PHONY: help build run test soak lint fmt clean toolchain
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -29,6 +29,10 @@ run: build ## Start the demo: a login page, an issuer, backends and Envoy
 
 test: lint build ## Run everything: lint, native tests, and the module in real Envoys
 	@cargo test --workspace
+
+soak: build ## Send a million requests and weigh Envoy; SOAK="--requests 200000" for fewer
+	@cargo build --package session-token-harness --bin soak
+	@exec target/debug/soak $(SOAK)
 
 lint: toolchain ## Check format and clippy, warnings as errors
 	@cargo fmt --all --check

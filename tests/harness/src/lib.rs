@@ -56,3 +56,4 @@ pub mod workspace;
 
 // All of it at once, for people.
 pub mod demo;
+pub mod soak;
