@@ -19,9 +19,15 @@ use session_token_harness::envoy::{NEWEST, OLDEST};
 
 use crate::world::World;
 
+mod access;
+mod answers;
 mod extraction;
+mod hostile;
+mod matching;
+mod metrics;
 mod readme;
 mod secrets;
+mod tokens;
 mod world;
 
 fn main() -> ExitCode {
@@ -34,6 +40,12 @@ fn main() -> ExitCode {
         if version == NEWEST {
             trials.extend(readme::trials(&world));
         }
+        trials.extend(access::trials(&world));
+        trials.extend(matching::trials(&world));
+        trials.extend(answers::trials(&world));
+        trials.extend(tokens::trials(&world));
+        trials.extend(hostile::trials(&world));
+        trials.extend(metrics::trials(&world));
         worlds.push(world);
     }
     let lists_only = arguments.list;
