@@ -17,11 +17,6 @@ pub fn same(left: &[u8], right: &[u8]) -> bool {
     !words_differ && left_rest.iter().zip(right_rest).all(|(left, right)| left == right)
 }
 
-/// Whether `text` begins with `prefix`, in any ASCII case.
-pub fn starts_with_ignore_case(text: &[u8], prefix: &[u8]) -> bool {
-    text.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix))
-}
-
 /// `text` without spaces and tabs at both ends (RFC 9110, section 5.6.3: optional white space).
 pub fn trim(text: &[u8]) -> &[u8] {
     let mut rest = text;

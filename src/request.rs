@@ -5,8 +5,6 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::bytes;
-
 /// The header pairs of one request, in their order, pseudo headers included.
 #[derive(Clone, Debug, Default)]
 pub struct RequestHead<'h> {
@@ -89,13 +87,13 @@ impl<'h> RequestHead<'h> {
             && self.contains(b"access-control-request-method")
     }
 
-    /// Whether Envoy takes the request for gRPC: `application/grpc`, or that with `+` or `;` after
-    /// it. `application/grpc-web` is not gRPC to Envoy.
+    /// Whether Envoy takes the request for gRPC: `application/grpc`, or that with `+` after it, in
+    /// lower case. To Envoy neither `application/grpc-web` is gRPC nor `application/grpc` with
+    /// parameters; its answers to those are HTTP's, and so must ours be.
     pub fn is_grpc(&self) -> bool {
-        self.values(b"content-type").next().is_some_and(|value| {
-            bytes::starts_with_ignore_case(value, b"application/grpc")
-                && matches!(value.get(b"application/grpc".len()), None | Some(b'+' | b';'))
-        })
+        let mut values = self.values(b"content-type");
+        let suffix = values.next().and_then(|value| value.strip_prefix(b"application/grpc"));
+        matches!(suffix, Some([] | [b'+', ..]))
     }
 }
 
@@ -261,7 +259,8 @@ mod tests {
         for (content_type, expected) in [
             ("application/grpc", true),
             ("application/grpc+proto", true),
-            ("application/grpc; charset=utf-8", true),
+            ("application/grpc; charset=utf-8", false),
+            ("Application/gRPC", false),
             ("application/grpc-web", false),
             ("application/grpcx", false),
             ("application/json", false),

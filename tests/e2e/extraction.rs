@@ -87,16 +87,16 @@ fn check(world: &World, configuration: &str, rows: Vec<Row<'_>>) {
 }
 
 /// Tokens by the table's letters: `T` and `U` ours and valid, `X` ours but bad, `F` foreign.
-struct Letters {
-    t: String,
-    u: String,
-    forged: String,
-    expired: String,
-    foreign: String,
+pub(crate) struct Letters {
+    pub(crate) t: String,
+    pub(crate) u: String,
+    pub(crate) forged: String,
+    pub(crate) expired: String,
+    pub(crate) foreign: String,
 }
 
 impl Letters {
-    fn new(world: &World) -> Self {
+    pub(crate) fn new(world: &World) -> Self {
         let other_issuer = SigningKey::new(Algorithm::RS256, "other");
         Self {
             t: world.session("usr-t"),
@@ -108,7 +108,7 @@ impl Letters {
     }
 }
 
-fn bearer(token: &str) -> String {
+pub(crate) fn bearer(token: &str) -> String {
     format!("Bearer {token}")
 }
 

@@ -19,14 +19,20 @@ use session_token_harness::envoy::{NEWEST, OLDEST};
 
 use crate::world::World;
 
+mod access;
+mod answers;
 mod configuration;
 mod extraction;
 mod func_e;
+mod hostile;
 mod keys;
+mod matching;
+mod metrics;
 mod readme;
 mod secrets;
 mod shipped;
 mod site;
+mod tokens;
 mod waiting;
 mod world;
 
@@ -45,6 +51,12 @@ fn main() -> ExitCode {
         trials.extend(configuration::trials(&world));
         trials.extend(shipped::trials(&world));
         trials.extend(func_e::trials(&world));
+        trials.extend(access::trials(&world));
+        trials.extend(matching::trials(&world));
+        trials.extend(answers::trials(&world));
+        trials.extend(tokens::trials(&world));
+        trials.extend(hostile::trials(&world));
+        trials.extend(metrics::trials(&world));
         worlds.push(world);
     }
     let lists_only = arguments.list;

@@ -14,6 +14,7 @@ use session_token_harness::server::ReceivedRequest;
 use session_token_harness::token::Token;
 
 use crate::secrets::{CLAIM_MARK, COOKIE_MARK};
+use crate::{access, answers, matching, tokens};
 
 /// The Corbado project of all tests.
 pub(crate) const PROJECT: &str = "pro-1234567890";
@@ -32,6 +33,7 @@ struct Parts {
     envoy: Envoy,
     app: Backend,
     pro: Backend,
+    http2: Backend,
     key: SigningKey,
     _key_server: KeyServer,
 }
@@ -72,6 +74,13 @@ impl World {
         &self.parts().pro
     }
 
+    /// A bootstrap with the clusters of [`listener`], for an Envoy of a test's own.
+    pub(crate) fn backends(&self) -> Bootstrap {
+        Bootstrap::new()
+            .cluster(Cluster::new("app", self.app().address()))
+            .cluster(Cluster::new("pro", self.pro().address()))
+    }
+
     /// A client of the listener with one of `configurations()`.
     pub(crate) fn client(&self, configuration: &str) -> Client {
         self.envoy().client(configuration)
@@ -83,15 +92,23 @@ impl World {
         configuration: &str,
         request: Request,
     ) -> (Exchange, Option<ReceivedRequest>) {
+        self.send_by(&self.client(configuration), request)
+    }
+
+    /// Sends `request` by any client, and says what a backend received, if one did.
+    pub(crate) fn send_by(
+        &self,
+        client: &Client,
+        request: Request,
+    ) -> (Exchange, Option<ReceivedRequest>) {
         static CASES: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
         let case = CASES.fetch_add(1, std::sync::atomic::Ordering::Relaxed).to_string();
-        let exchange = self.client(configuration).send(request.header("x-case", &case));
-        let backends = [self.app(), self.pro()];
-        let received = backends.iter().flat_map(|backend| backend.requests());
-        let of_case =
-            |request: &ReceivedRequest| request.headers.text("x-case") == Some(case.clone());
-        let received = received.into_iter().find(of_case);
-        (exchange, received)
+        let exchange = client.send(request.header("x-case", &case));
+        let of_case = |request: &ReceivedRequest| {
+            request.headers.get("x-case").is_some_and(|value| value == case.as_bytes())
+        };
+        let backends = [self.app(), self.pro(), &self.parts().http2];
+        (exchange, backends.iter().find_map(|backend| backend.find(of_case)))
     }
 
     /// A session that the shared key server's key signs; claim values are marked as secrets.
@@ -121,16 +138,27 @@ impl World {
             let key = SigningKey::new(Algorithm::RS256, "k1");
             let key_server = KeyServer::start(&jwks(&[&key]));
             let (app, pro) = (Backend::start("app"), Backend::start("pro"));
+            let http2 = Backend::start_http2("http2");
             let mut bootstrap = Bootstrap::new()
                 .cluster(Cluster::new("app", app.address()))
                 .cluster(Cluster::new("pro", pro.address()))
+                .cluster(Cluster::new("http2", http2.address()).http2())
                 .cluster(Cluster::new("keys", key_server.address()));
             for (name, configuration) in configurations() {
                 bootstrap = bootstrap.listener(listener(name, configuration));
             }
+            let own = [
+                access::listeners(),
+                matching::listeners(),
+                answers::listeners(),
+                tokens::listeners(),
+            ];
+            for listener in own.into_iter().flatten() {
+                bootstrap = bootstrap.listener(listener);
+            }
             let options = EnvoyOptions::new(self.binary(), bootstrap).debug();
             let envoy = Envoy::start(options).unwrap_or_else(|error| panic!("{error}"));
-            Parts { envoy, app, pro, key, _key_server: key_server }
+            Parts { envoy, app, pro, http2, key, _key_server: key_server }
         })
     }
 }
@@ -154,19 +182,24 @@ pub(crate) fn cookies_around(session: &str) -> String {
     format!("a={COOKIE_MARK}; cbo_session_token={session}; b=2")
 }
 
+/// The provider of most configurations.
+pub(crate) fn corbado() -> Value {
+    json!({
+        "name": "corbado",
+        "preset": {"corbado": {"project_id": PROJECT}},
+        "jwks": {"remote": {"cluster": "keys"}},
+        "claim_headers": [
+            {"header": "x-user-id", "claim": "sub"},
+            {"header": "x-user-name", "claim": "name"},
+            {"header": "x-plan", "claim": "plan"}
+        ]
+    })
+}
+
 /// The configurations that tests share, by the name of their listener.
 fn configurations() -> Vec<(&'static str, Value)> {
     let with = |fields: Value| {
-        let mut provider = json!({
-            "name": "corbado",
-            "preset": {"corbado": {"project_id": PROJECT}},
-            "jwks": {"remote": {"cluster": "keys"}},
-            "claim_headers": [
-                {"header": "x-user-id", "claim": "sub"},
-                {"header": "x-user-name", "claim": "name"},
-                {"header": "x-plan", "claim": "plan"}
-            ]
-        });
+        let mut provider = corbado();
         for (name, value) in fields.as_object().into_iter().flatten() {
             provider[name] = value.clone();
         }

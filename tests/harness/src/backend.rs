@@ -87,6 +87,11 @@ impl Backend {
         self.received.lock().clone()
     }
 
+    /// The first request in the list for which `holds`.
+    pub fn find(&self, holds: impl Fn(&ReceivedRequest) -> bool) -> Option<ReceivedRequest> {
+        self.received.lock().iter().find(|request| holds(request)).cloned()
+    }
+
     /// Removes and returns the latest request.
     pub fn take_last(&self) -> Option<ReceivedRequest> {
         self.received.lock().pop()
