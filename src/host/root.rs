@@ -123,6 +123,9 @@ struct RootAdapter {
 
 impl RootAdapter {
     fn configure(&mut self) -> bool {
+        // Envoy leaves the filter out, and lets every request through, on a worker where this fails
+        // after it succeeded on the main thread. Want of memory must not be a reason.
+        forget_all_tokens();
         let configuration = match abi::buffer(Buffer::PluginConfiguration, usize::MAX) {
             Ok(bytes) => bytes,
             // Envoy says so of a plugin without a configuration.
@@ -237,7 +240,8 @@ impl RootContext for RootAdapter {
 
     fn on_tick(&mut self) {
         let Some(root) = self.root.upgrade() else { return };
-        if root.hastened.take() {
+        let hastened = root.hastened.take();
+        if hastened {
             let _ = abi::set_tick_period(TICK_MILLIS);
         }
         let now = abi::now();
@@ -245,14 +249,27 @@ impl RootContext for RootAdapter {
         self.send_fetches(&root, now);
         root.resume_ready();
         root.flush();
-        forget_silent_roots(&root);
+        root.missed_ticks.set(0);
+        if !hastened {
+            forget_silent_roots(&root);
+        }
     }
+}
+
+/// Empties the caches of all configurations in this VM.
+fn forget_all_tokens() {
+    ROOTS.with_borrow(|roots| {
+        for root in roots {
+            if let Ok(mut filter) = root.filter.try_borrow_mut() {
+                filter.forget_tokens();
+            }
+        }
+    });
 }
 
 /// Drops the configurations whose roots no longer tick. Only the youngest root's ticks count, since
 /// hundreds of roots may share a VM, and between two ticks of one all others tick.
 fn forget_silent_roots(ticking: &Root) {
-    ticking.missed_ticks.set(0);
     ROOTS.with_borrow_mut(|roots| {
         if roots.last().is_none_or(|youngest| youngest.id != ticking.id) {
             return;
@@ -292,8 +309,8 @@ fn describe(filter: &Filter, crypto: Crypto) -> String {
 
 const TICK_MILLIS: u32 = 1_000;
 const HASTENED_TICK_MILLIS: u32 = 1;
-/// Ticks of the youngest root on the same thread, each a second apart or hastened by a fetch.
-const TICKS_TO_MISS: u32 = 300;
+/// Ticks of the youngest root on the same thread, a second apart: those of fetches don't count.
+const TICKS_TO_MISS: u32 = 30;
 
 thread_local! {
     static ROOTS: RefCell<Vec<Rc<Root>>> = const { RefCell::new(Vec::new()) };
