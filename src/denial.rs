@@ -9,8 +9,6 @@
 
 use std::time::Duration;
 
-use serde_json::json;
-
 use crate::policy::ResponsePolicy;
 use crate::reason::Reason;
 use crate::request::RequestHead;
@@ -44,8 +42,10 @@ impl Denial {
             reason.word().into()
         } else {
             headers.push(("content-type", b"application/problem+json".into()));
-            let (reason, kind) = (reason.word(), "about:blank");
-            json!({"type": kind, "title": title, "status": status, "reason": reason}).to_string()
+            // Nothing in it needs an escape.
+            format!(
+                r#"{{"type":"about:blank","title":"{title}","status":{status},"reason":"{reason}"}}"#
+            )
         };
         if matches!(status, 401 | 403) {
             headers.push(("www-authenticate", challenge(policy, error).into_bytes()));
@@ -204,7 +204,7 @@ mod tests {
             assert_eq!((denial.reason, denial.status), (reason, status), "{reason}");
             assert_eq!(denial.details, format!("session_token_denied{{{reason}}}"));
             let body: serde_json::Value = serde_json::from_slice(&denial.body).unwrap();
-            let expected = json!({
+            let expected = serde_json::json!({
                 "type": "about:blank", "title": title, "status": status, "reason": reason.word(),
             });
             assert_eq!(body, expected, "{reason}");

@@ -237,6 +237,11 @@ impl Filter {
         self.keys.iter().any(|state| state.keys.is_due(now))
     }
 
+    /// Gives the memory of the cache back; tokens are verified anew.
+    pub fn forget_tokens(&mut self) {
+        self.cache.clear();
+    }
+
     /// The next fetch to send. If it can't be sent, `on_fetch_done` says so in the same turn.
     pub fn poll_fetch(&mut self, now: UnixTime) -> Option<FetchRequest> {
         let id = FetchId(self.next_fetch);

@@ -14,7 +14,8 @@ use crate::verified_token::VerifiedToken;
 /// A bounded cache of verified tokens.
 #[derive(Debug)]
 pub struct TokenCache {
-    sets: Box<[Set]>,
+    /// None before the first token.
+    sets: Vec<Set>,
     seed: u64,
     limits: CacheLimits,
     entries: usize,
@@ -26,13 +27,12 @@ pub struct TokenCache {
 impl TokenCache {
     /// An empty cache. `seed` keeps outsiders from choosing which tokens share a set.
     pub fn new(limits: CacheLimits, seed: u64) -> Self {
-        // Twice the room that is needed, since tokens don't spread evenly.
-        let sets = match limits.entries {
-            0 => 0,
-            entries => entries.saturating_mul(2).div_ceil(WAYS).next_power_of_two(),
-        };
-        let sets = std::iter::repeat_with(Set::default).take(sets).collect();
-        Self { sets, seed, limits, entries: 0, bytes: 0, hand: 0 }
+        Self { sets: Vec::new(), seed, limits, entries: 0, bytes: 0, hand: 0 }
+    }
+
+    /// Forgets everything, and gives the memory back.
+    pub fn clear(&mut self) {
+        *self = Self::new(self.limits, self.seed);
     }
 
     /// The verified token with exactly this text.
@@ -52,6 +52,7 @@ impl TokenCache {
         if memory > self.limits.bytes {
             return 0;
         }
+        self.make_sets();
         let hash = self.hash(token.text());
         let Some(set) = self.set_of(hash) else { return 0 };
         let place =
@@ -98,6 +99,19 @@ impl TokenCache {
     /// Whether none is kept.
     pub fn is_empty(&self) -> bool {
         self.entries == 0
+    }
+
+    /// Makes the table with the first token, not at load: where there is no memory for it, nothing
+    /// is cached.
+    fn make_sets(&mut self) {
+        if !self.sets.is_empty() || self.limits.entries == 0 {
+            return;
+        }
+        // Twice the room that is needed, since tokens don't spread evenly.
+        let sets = self.limits.entries.saturating_mul(2).div_ceil(WAYS).next_power_of_two();
+        if self.sets.try_reserve_exact(sets).is_ok() {
+            self.sets.resize_with(sets, Set::default);
+        }
     }
 
     /// Makes room anywhere but in the newest entry, whose hash is `newest`.

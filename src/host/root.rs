@@ -123,6 +123,9 @@ struct RootAdapter {
 
 impl RootAdapter {
     fn configure(&mut self) -> bool {
+        // Envoy leaves the filter out, and lets every request through, on a worker where this fails
+        // after it succeeded on the main thread. Want of memory must not be a reason.
+        forget_all_tokens();
         // Of a plugin without a configuration Envoy says that there is no such buffer.
         let configuration = abi::buffer(Buffer::PluginConfiguration, usize::MAX);
         let configuration = configuration.unwrap_or_default();
@@ -167,8 +170,10 @@ impl RootAdapter {
             roots.push(Rc::clone(&root));
         });
         self.root = Rc::downgrade(&root);
-        // Keys are fetched on the first tick, before any request asks.
-        abi::set_tick_period(HASTENED_TICK_MILLIS).is_ok()
+        // Keys are fetched on the first tick, before any request asks. Without ticks there are no
+        // keys, which lets nobody in; a failure here would let everybody in.
+        let _ = abi::set_tick_period(HASTENED_TICK_MILLIS);
+        true
     }
 
     fn send_fetches(&self, root: &Root, now: UnixTime) {
@@ -235,7 +240,8 @@ impl RootContext for RootAdapter {
 
     fn on_tick(&mut self) {
         let Some(root) = self.root.upgrade() else { return };
-        if root.hastened.take() {
+        let hastened = root.hastened.take();
+        if hastened {
             let _ = abi::set_tick_period(TICK_MILLIS);
         }
         let now = abi::now();
@@ -243,8 +249,21 @@ impl RootContext for RootAdapter {
         self.send_fetches(&root, now);
         root.resume_ready();
         root.flush();
-        forget_silent_roots(&root);
+        if !hastened {
+            forget_silent_roots(&root);
+        }
     }
+}
+
+/// Empties the caches of all configurations in this VM.
+fn forget_all_tokens() {
+    ROOTS.with_borrow(|roots| {
+        for root in roots {
+            if let Ok(mut filter) = root.filter.try_borrow_mut() {
+                filter.forget_tokens();
+            }
+        }
+    });
 }
 
 /// Drops the configurations whose roots no longer tick.
@@ -290,8 +309,8 @@ fn describe(filter: &Filter, crypto: Crypto) -> String {
 
 const TICK_MILLIS: u32 = 1_000;
 const HASTENED_TICK_MILLIS: u32 = 1;
-/// Each a second long, or shorter where fetches hasten ticks.
-const ROUNDS_TO_MISS: u32 = 300;
+/// Each a second long: ticks that a fetch hastens don't count.
+const ROUNDS_TO_MISS: u32 = 30;
 
 thread_local! {
     static ROOTS: RefCell<Vec<Rc<Root>>> = const { RefCell::new(Vec::new()) };

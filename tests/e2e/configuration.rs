@@ -31,6 +31,7 @@ pub(crate) fn trials(world: &Arc<World>) -> Vec<Trial> {
         trial(world, "configuration::two_in_one_vm", two_in_one_vm),
         trial(world, "configuration::two_in_one_chain", two_in_one_chain),
         trial(world, "configuration::hundreds_in_one_vm", hundreds_in_one_vm),
+        trial(world, "configuration::many_updates_take_no_memory", many_updates_take_no_memory),
     ]
 }
 
@@ -418,4 +419,38 @@ fn hundreds_in_one_vm(world: &World) {
         assert_eq!(challenge, Some(format!("Bearer realm=\"{number}\"")));
     }
     site.end(world);
+}
+
+/// A worker whose VM has no memory for a configuration would let every request through.
+fn many_updates_take_no_memory(world: &World) {
+    let listener = |number: usize| {
+        let configuration = json!({
+            "providers": [{
+                "name": "corbado",
+                "preset": {"corbado": {"project_id": PROJECT}},
+                "jwks": {"inline": jwks(&[world.key()])}
+            }],
+            "responses": {"realm": format!("realm-{number}")},
+            // 32 MiB with the first token; V8 gives 1 GiB.
+            "cache": {"entries": 1_000_000}
+        });
+        Listener::new("updated")
+            .filter(WasmFilter::new().configuration(configuration))
+            .route(Route::prefix("/").to("app"))
+    };
+    let dynamic = DynamicListeners::create(&[listener(0)]).unwrap();
+    let bootstrap = Bootstrap::new()
+        .cluster(Cluster::new("app", world.app().address()))
+        .dynamic_listeners(dynamic.path());
+    let mut options = EnvoyOptions::new(world.binary(), bootstrap);
+    options.arguments.extend(["--drain-time-s".into(), "1".into()]);
+    let envoy = Envoy::start(options).unwrap();
+    let bearer = format!("Bearer {}", world.session("usr-t"));
+    for number in 1..40 {
+        envoy.update_listeners(&dynamic, &[listener(number)]).unwrap();
+        let client = envoy.client("updated");
+        client.send(Request::get("/").header("authorization", &bearer)).expect_status(200);
+        client.send(Request::get("/")).expect_status(401);
+    }
+    world.retire(envoy);
 }
