@@ -14,37 +14,37 @@
 //!  9. the rule says what backends see of it (`forward`).
 
 use std::rc::Rc;
-use std::time::Duration;
 
 use crate::bad_signatures::BadSignatures;
-use crate::credential::{Candidate, Choice, NoCredential, Reading, SourcePlan};
+use crate::credential::{Choice, NoCredential, Reading, SourcePlan};
 use crate::denial::Denial;
 use crate::edits::HeaderEdits;
 use crate::filter::budget::{PortableFailures, Verifications};
-use crate::filter::journal::{DenialRecord, Journal, LogLevel, LogLine};
+use crate::filter::journal::{DenialRecord, Journal, LogLine};
+use crate::filter::key_sets::{Jitter, ProviderKeysState};
+use crate::filter::refusal::{CannotWait, Refusal, Stop};
+use crate::filter::verification::{is_foreign, read_token};
 use crate::filter::waiting::{
     Need, NeededKeys, PATIENCE_FOR_NEWER_SET, StreamId, Waited, WaitingStreams,
 };
 use crate::forward;
-use crate::jwks::document::Selection;
-use crate::jwks::fetch::{FetchError, FetchId, FetchRequest, FetchResponse};
-use crate::jwks::remote::{CurrentKeys, ProviderKeys, UnknownKeyId};
-use crate::jwt::key::VerifyingKey;
+use crate::jwks::fetch::{FetchError, FetchId, FetchRequest};
 use crate::jwt::signature::SignatureVerifier;
-use crate::jwt::token::UnverifiedToken;
 use crate::matcher::Host;
 use crate::path::without_query;
 use crate::policy::{Access, Policy, Rule};
-use crate::provider::{Provider, ProviderId, ProviderSet};
+use crate::provider::ProviderId;
 use crate::reason::Reason;
 use crate::request::{RequestHead, RequestLine};
 use crate::stats::{Counter, Stats};
 use crate::time::UnixTime;
 use crate::token_cache::TokenCache;
-use crate::verified_token::VerifiedToken;
 
 mod budget;
 pub mod journal;
+mod key_sets;
+mod refusal;
+mod verification;
 pub mod waiting;
 
 /// One configuration at work; each root context has its own.
@@ -141,66 +141,6 @@ impl Filter {
                 .plans
                 .iter()
                 .any(|plan| plan.is_source_header(name) || plan.is_alias_of_source(name))
-    }
-
-    /// How a fetch ended.
-    pub fn on_fetch_done(
-        &mut self,
-        now: UnixTime,
-        fetch: FetchId,
-        result: Result<FetchResponse<'_>, FetchError>,
-    ) {
-        let policy = Rc::clone(&self.policy);
-        let jitter = self.random.next();
-        let mut states = self.keys.iter_mut().enumerate();
-        let Some((index, state)) = states.find(|(_, state)| state.flight == Some(fetch)) else {
-            // Given up as lost.
-            return;
-        };
-        let (Some(id), Some(provider)) = (ProviderId::new(index), policy.providers.get(index))
-        else {
-            return;
-        };
-        state.flight = None;
-        match result.and_then(|response| response.read(provider.algorithms)) {
-            Ok((parsed, max_age)) => {
-                let jwks = Rc::new(parsed.jwks);
-                state.keys.fetch_succeeded(now, Rc::clone(&jwks), max_age, jitter);
-                self.stats.fetched(id, true);
-                // A verdict ends with its key's material, whatever the `kid`s say.
-                self.cache.retain(|token| {
-                    token.provider() != id || jwks.contains_fingerprint(token.key())
-                });
-                let told = parsed.skipped.iter().take(MAX_DOUBTS);
-                let mut doubts: Vec<_> = told.map(ToString::to_string).collect();
-                if let Some(rest @ 1..) = parsed.skipped.len().checked_sub(MAX_DOUBTS) {
-                    doubts.push(format!("{rest} keys more"));
-                }
-                if parsed.beyond_limit > 0 {
-                    doubts.push(format!("{} keys are over the limit", parsed.beyond_limit));
-                }
-                if state.doubts != doubts {
-                    for doubt in &doubts {
-                        let text = format!("provider={} jwks: skipped {doubt}", provider.name);
-                        self.journal.note(LogLevel::Warn, text);
-                    }
-                    state.doubts = doubts;
-                }
-                if std::mem::take(&mut state.failing) {
-                    let text = format!("provider={} jwks: fetched again", provider.name);
-                    self.journal.note(LogLevel::Warn, text);
-                }
-            }
-            Err(error) => {
-                self.stats.fetched(id, false);
-                state.keys.fetch_failed(now, jitter);
-                if !std::mem::replace(&mut state.failing, true) {
-                    let text = format!("provider={} jwks: fetch failed: {error}", provider.name);
-                    self.journal.note(LogLevel::Warn, text);
-                }
-            }
-        }
-        self.waiting.wake(id);
     }
 
     /// To be called about once a second, and when `wants_tick` says so.
@@ -332,154 +272,6 @@ impl Filter {
         Ok((edits, Counter::Allowed))
     }
 
-    fn verify(
-        &mut self,
-        candidate: &Candidate<'_>,
-        now: UnixTime,
-        crypto: &dyn SignatureVerifier,
-        budget: &mut Verifications,
-    ) -> Result<Rc<VerifiedToken>, Stop> {
-        let policy = Rc::clone(&self.policy);
-        let id = candidate.owner;
-        let (Some(provider), Some(state)) =
-            (policy.providers.get(id.index()), self.keys.get_mut(id.index()))
-        else {
-            return Err(Refusal::new(Reason::KeysUnavailable).into());
-        };
-        let decoded;
-        let (token, claimants) = match &candidate.reading {
-            Reading::Known(known) if known.provider() == id && !state.keys.has_expired(now) => {
-                state.keys.mark_used();
-                self.stats.count(Counter::TokenCacheHit);
-                return match provider.check_times(known.times(), now) {
-                    Ok(()) => Ok(Rc::clone(known)),
-                    Err(reason) => Err(Refusal::new(reason).of(id, None).into()),
-                };
-            }
-            // What another provider's rules once accepted is decided anew.
-            Reading::Known(known) => {
-                decoded = UnverifiedToken::decode(known.text())
-                    .map_err(|_| Refusal::new(Reason::Malformed).of(id, None))?;
-                (&decoded, known.claimants())
-            }
-            Reading::Fresh { token, claimants } => (token, *claimants),
-            Reading::Malformed => return Err(Refusal::new(Reason::Malformed).of(id, None).into()),
-        };
-        let refuse = |reason| Refusal::new(reason).of(id, token.key_id());
-        provider.check_early(token.times(), now).map_err(refuse)?;
-        let allowed = |algorithm: &_| provider.algorithms.contains(*algorithm);
-        let algorithm = token.algorithm().filter(allowed);
-        let algorithm = algorithm.ok_or_else(|| refuse(Reason::AlgorithmNotAllowed))?;
-        let jwks = match state.keys.current(now) {
-            CurrentKeys::Ready(jwks) => jwks,
-            CurrentKeys::Awaited => {
-                let need = Need { provider: id, keys: NeededKeys::AnySet };
-                let refusal = refuse(Reason::KeysUnavailable).after(state.keys.retry_after(now));
-                return Err(Stop::Need { need, refusal });
-            }
-            CurrentKeys::Unavailable { retry_after } => {
-                return Err(refuse(Reason::KeysUnavailable).after(retry_after).into());
-            }
-        };
-        let candidates = match jwks.select(token.key_id(), algorithm, provider.strict_key_id) {
-            Selection::Candidates(candidates) => candidates,
-            Selection::WrongAlgorithm => return Err(refuse(Reason::AlgorithmNotAllowed).into()),
-            Selection::UnknownKey => {
-                let refusal = refuse(Reason::UnknownKey);
-                return Err(match state.keys.unknown_key_id(token.key_id(), now) {
-                    UnknownKeyId::Refused => refusal.into(),
-                    UnknownKeyId::Awaited => {
-                        let need = Need { provider: id, keys: NeededKeys::NewerSet };
-                        Stop::Need { need, refusal }
-                    }
-                });
-            }
-        };
-        self.stats.count(Counter::TokenCacheMiss);
-        let keys = candidates.into_iter().map(VerifyingKey::fingerprint);
-        let attempt = self.bad_signatures.attempt(token.text(), keys);
-        if self.bad_signatures.remembers(attempt, now) {
-            return Err(refuse(Reason::BadSignature).into());
-        }
-        let portable = crypto.is_portable(algorithm);
-        if portable && self.portable_failures.are_too_many(now) {
-            return Err(refuse(Reason::Overloaded).into());
-        }
-        let mut all_tried = true;
-        let signed = candidates
-            .into_iter()
-            .take_while(|_| {
-                all_tried = budget.spend();
-                all_tried
-            })
-            .find_map(|key| token.verify(algorithm, key, crypto).ok());
-        let Some(signed) = signed else {
-            if all_tried {
-                self.bad_signatures.remember(attempt, now);
-            }
-            if portable {
-                self.portable_failures.count(now);
-            }
-            return Err(refuse(Reason::BadSignature).into());
-        };
-        let verified =
-            VerifiedToken::new(signed, (id, provider), claimants, now).map_err(refuse)?;
-        for _ in 0..verified.skipped_claim_headers() {
-            self.stats.count(Counter::ClaimHeaderSkipped);
-        }
-        let verified = Rc::new(verified);
-        for _ in 0..self.cache.insert(Rc::clone(&verified)) {
-            self.stats.count(Counter::TokenCacheEvicted);
-        }
-        Ok(verified)
-    }
-
-    /// `duplicate_cookies: newest`: those that verify must speak of one subject; the newest counts.
-    fn verify_newest(
-        &mut self,
-        candidates: &[Candidate<'_>],
-        now: UnixTime,
-        crypto: &dyn SignatureVerifier,
-        budget: &mut Verifications,
-        waited: Option<&Waited>,
-    ) -> Result<Rc<VerifiedToken>, Stop> {
-        let mut newest: Option<Rc<VerifiedToken>> = None;
-        let mut first_refusal = None;
-        for candidate in candidates {
-            match self.verify(candidate, now, crypto, budget) {
-                Ok(token) => {
-                    let Some(other) = &newest else {
-                        newest = Some(token);
-                        continue;
-                    };
-                    if other.provider() != token.provider()
-                        || other.subject().is_none()
-                        || other.subject() != token.subject()
-                    {
-                        let refusal = Refusal::new(Reason::DuplicateCookie);
-                        return Err(refusal.of(candidate.owner, None).into());
-                    }
-                    if token.times().issued_at > other.times().issued_at {
-                        newest = Some(token);
-                    }
-                }
-                Err(Stop::Refuse(refusal)) => {
-                    first_refusal.get_or_insert(refusal);
-                }
-                // What was waited for in vain does not verify; another may.
-                Err(Stop::Need { need, refusal })
-                    if waited.is_some_and(|waited| !waited.may_wait_for(need, now)) =>
-                {
-                    first_refusal.get_or_insert(self.give_up(need, refusal, now, waited));
-                }
-                Err(need) => return Err(need),
-            }
-        }
-        newest.ok_or_else(|| {
-            first_refusal.unwrap_or_else(|| Refusal::new(Reason::DuplicateCookie)).into()
-        })
-    }
-
     fn wait(
         &mut self,
         now: UnixTime,
@@ -538,97 +330,6 @@ impl Filter {
     }
 }
 
-/// The keys of one provider, with what the log has been told of them.
-#[derive(Debug)]
-struct ProviderKeysState {
-    keys: ProviderKeys,
-    flight: Option<FetchId>,
-    failing: bool,
-    /// The skipped keys that were warned of.
-    doubts: Vec<String>,
-}
-
-impl ProviderKeysState {
-    fn new(provider: &Provider) -> Self {
-        let keys = ProviderKeys::new(&provider.keys);
-        Self { keys, flight: None, failing: false, doubts: Vec::new() }
-    }
-}
-
-/// Why a request does not go on now.
-#[derive(Debug)]
-enum Stop {
-    Refuse(Refusal),
-    /// It lacks keys; the refusal is for when it can't wait.
-    Need {
-        need: Need,
-        refusal: Refusal,
-    },
-}
-
-impl Stop {
-    fn at(self, rule: usize) -> Self {
-        match self {
-            Self::Refuse(refusal) => Self::Refuse(refusal.at(rule)),
-            Self::Need { need, refusal } => Self::Need { need, refusal: refusal.at(rule) },
-        }
-    }
-}
-
-impl From<Refusal> for Stop {
-    fn from(refusal: Refusal) -> Self {
-        Self::Refuse(refusal)
-    }
-}
-
-/// A refusal with what the log tells of it.
-#[derive(Debug)]
-struct Refusal {
-    reason: Reason,
-    retry_after: Duration,
-    rule: Option<usize>,
-    provider: Option<ProviderId>,
-    key_id: Option<Box<str>>,
-}
-
-impl Refusal {
-    fn new(reason: Reason) -> Self {
-        let (rule, provider, key_id) = (None, None, None);
-        Self { reason, retry_after: Duration::ZERO, rule, provider, key_id }
-    }
-
-    fn at(self, rule: usize) -> Self {
-        Self { rule: Some(rule), ..self }
-    }
-
-    fn of(self, provider: ProviderId, key_id: Option<&str>) -> Self {
-        Self { provider: Some(provider), key_id: key_id.map(Box::from), ..self }
-    }
-
-    fn after(self, retry_after: Duration) -> Self {
-        Self { retry_after, ..self }
-    }
-}
-
-/// A document may hold a hundred thousand keys that can't be used.
-const MAX_DOUBTS: usize = 10;
-
-/// There is no room, or no time left.
-#[derive(Clone, Copy, Debug)]
-struct CannotWait;
-
-/// Random enough to keep workers from asking in step (splitmix64).
-#[derive(Debug)]
-struct Jitter(u64);
-
-impl Jitter {
-    fn next(&mut self) -> u8 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed.to_be_bytes().first().copied().unwrap_or_default()
-    }
-}
-
 /// The rule that decides, with its place; the default's is behind the last.
 fn find_rule<'p>(policy: &'p Policy, line: RequestLine<'_>) -> Result<(usize, &'p Rule), Refusal> {
     let malformed = || Refusal::new(Reason::MalformedRequest);
@@ -642,41 +343,6 @@ fn find_rule<'p>(policy: &'p Policy, line: RequestLine<'_>) -> Result<(usize, &'
     let found = policy.rules.iter().position(|rule| matches(&rule));
     let index = found.unwrap_or(policy.rules.len());
     Ok((index, policy.rules.get(index).unwrap_or(&policy.default)))
-}
-
-/// Decodes a token and tells to whom its unproven issuer belongs.
-fn read_token<'p>(text: &'p [u8], providers: &[Provider]) -> Reading<'p> {
-    if providers.iter().all(|provider| text.len() > provider.max_token_bytes) {
-        return Reading::Malformed;
-    }
-    let Ok(token) = UnverifiedToken::decode(text) else { return Reading::Malformed };
-    let mut claimants = ProviderSet::default();
-    let mut too_large = false;
-    for (index, provider) in providers.iter().enumerate() {
-        if let Some(id) = ProviderId::new(index)
-            && provider.claims(token.issuer())
-        {
-            if text.len() <= provider.max_token_bytes {
-                claimants.insert(id);
-            } else {
-                too_large = true;
-            }
-        }
-    }
-    if too_large && claimants.is_empty() {
-        return Reading::Malformed;
-    }
-    Reading::Fresh { token, claimants }
-}
-
-/// Whether no provider of the rule claims the token.
-fn is_foreign(text: &[u8], rule: &Rule, providers: &[Provider]) -> bool {
-    match read_token(text, providers) {
-        Reading::Fresh { claimants, .. } => {
-            !rule.providers.iter().any(|id| claimants.contains(*id))
-        }
-        Reading::Malformed | Reading::Known(_) => true,
-    }
 }
 
 #[cfg(test)]

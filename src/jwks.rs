@@ -3,3 +3,4 @@
 pub mod document;
 pub mod fetch;
 pub mod remote;
+pub mod source;

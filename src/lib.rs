@@ -12,7 +12,7 @@
 //! | Where are paths, hosts and methods compared with rules? | [`path`], [`matcher`] |
 //! | Where are cookies found and taken out? | [`cookie`], [`forward`] |
 //! | Which of several tokens counts? | [`credential`] |
-//! | Where is a token verified? | [`jwt::token`], [`jwt::signature`] |
+//! | Where is a token verified? | [`jwt::token`], [`jwt::signature`]; step by step: `filter::verification` |
 //! | Where do keys come from, and for how long are they good? | [`jwks`] |
 //! | What must a token claim? | [`provider`] |
 //! | What do backends see? | [`forward`], [`claim_headers`] |

@@ -99,7 +99,7 @@ impl<'h> Host<'h> {
     ///
     /// # Errors
     /// `MalformedAuthority` with user info, `%`, `,` or another byte that no host has, an empty
-    /// name or label, or a port above 65535.
+    /// name or label, an IPv6 address not in its canonical form, or a port above 65535.
     pub fn read(authority: &'h [u8]) -> Result<Self, MalformedAuthority> {
         let (host, port) = match authority {
             [b'[', ..] => {
@@ -118,9 +118,11 @@ impl<'h> Host<'h> {
             _ => return Err(MalformedAuthority),
         }
         if let [b'[', address @ .., b']'] = host {
-            let address = std::str::from_utf8(address).map_err(|_| MalformedAuthority)?;
-            address.parse::<std::net::Ipv6Addr>().map_err(|_| MalformedAuthority)?;
-            return Ok(Self(host));
+            let text = std::str::from_utf8(address).map_err(|_| MalformedAuthority)?;
+            let parsed = text.parse::<std::net::Ipv6Addr>().map_err(|_| MalformedAuthority)?;
+            // One address has many spellings, and a rule only one (RFC 5952).
+            let is_canonical = parsed.to_string().eq_ignore_ascii_case(text);
+            return if is_canonical { Ok(Self(host)) } else { Err(MalformedAuthority) };
         }
         let host = host.strip_suffix(b".").unwrap_or(host);
         if !host.split(|byte| *byte == b'.').all(is_label) {

@@ -8,11 +8,10 @@ use serde_json::Value;
 use crate::claim_headers::ClaimHeader;
 use crate::cookie::CookieName;
 use crate::extractor::Source;
-use crate::jwks::document::Jwks;
+use crate::jwks::source::KeySource;
 use crate::jwt::algorithm::AlgorithmSet;
 use crate::jwt::token::{SignedToken, Times};
 use crate::reason::Reason;
-use crate::request::HeaderName;
 use crate::time::UnixTime;
 
 pub mod corbado;
@@ -149,36 +148,6 @@ pub enum DuplicateCookies {
     Reject,
     /// The newest of those that verify wins, if all that verify speak of one subject.
     Newest,
-}
-
-/// Inline keys, a remote set, or both; never neither (`config::compile` sees to that).
-#[derive(Debug, Default)]
-pub struct KeySource {
-    /// Serve until the first fetch, or for ever without a remote set.
-    pub inline: Option<Rc<Jwks>>,
-    /// Fetched through Envoy.
-    pub remote: Option<RemoteJwks>,
-}
-
-/// Where a key set is fetched, and how often.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RemoteJwks {
-    /// `https` or `http`, for the `:scheme` of the request; TLS is the cluster's business.
-    pub scheme: Box<str>,
-    /// Host and port, for `:authority`.
-    pub authority: Box<str>,
-    /// Path and query, for `:path`.
-    pub path: Box<str>,
-    /// The Envoy cluster that is asked.
-    pub cluster: Box<str>,
-    /// How long an answer may take.
-    pub timeout: Duration,
-    /// How old a set may get before it is fetched anew.
-    pub refresh: Duration,
-    /// How old a set may get while fetches fail.
-    pub stale_if_error: Duration,
-    /// Further request headers.
-    pub headers: Vec<(HeaderName, Box<str>)>,
 }
 
 /// The place of a provider in the configuration.

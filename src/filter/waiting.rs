@@ -32,6 +32,8 @@ pub enum NeededKeys {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Waited {
     deadline: UnixTime,
+    /// Whether a body is held back; the host tells only once.
+    has_body: bool,
     /// What was waited for, and since when; nothing is waited for twice.
     needs: Vec<(Need, UnixTime)>,
 }
@@ -80,6 +82,7 @@ impl WaitingStreams {
         now: UnixTime,
         patience: Duration,
     ) -> Result<(), Full> {
+        let has_body = has_body || before.as_ref().is_some_and(|before| before.has_body);
         let weight = match need.keys {
             NeededKeys::AnySet if has_body => WEIGHT_WITH_BODY,
             NeededKeys::AnySet | NeededKeys::NewerSet => 1,
@@ -96,7 +99,7 @@ impl WaitingStreams {
         if taken.saturating_add(weight) > room {
             return Err(Full);
         }
-        let fresh = || Waited { deadline: now.after(patience), needs: Vec::new() };
+        let fresh = || Waited { deadline: now.after(patience), has_body, needs: Vec::new() };
         let mut waited = before.unwrap_or_else(fresh);
         waited.needs.push((need, now));
         self.streams.insert(stream, Waiter { waited, need, weight, woken: false });
@@ -256,6 +259,20 @@ mod tests {
             !waited.may_wait_for(other, UnixTime::from_secs(106)),
             "nothing after its deadline"
         );
+    }
+
+    #[test]
+    fn a_body_weighs_though_the_host_tells_of_it_once() {
+        let (newer, any) = (need(0, NeededKeys::NewerSet), need(0, NeededKeys::AnySet));
+        let mut streams = WaitingStreams::default();
+        for id in 1..=21 {
+            streams.admit(StreamId(id), newer, true, None, NOW, PATIENCE).unwrap();
+        }
+        for id in 1..=21 {
+            let before = streams.release(StreamId(id));
+            let again = streams.admit(StreamId(id), any, false, before, NOW, PATIENCE);
+            assert_eq!(again.is_ok(), id <= 20, "{id}");
+        }
     }
 
     #[test]

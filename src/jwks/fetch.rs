@@ -4,8 +4,8 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::jwks::document::{Jwks, JwksError, ParsedJwks};
+use crate::jwks::source::RemoteJwks;
 use crate::jwt::algorithm::AlgorithmSet;
-use crate::provider::RemoteJwks;
 
 /// Tells fetches apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

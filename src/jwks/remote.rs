@@ -16,7 +16,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use crate::jwks::document::Jwks;
-use crate::provider::{KeySource, RemoteJwks};
+use crate::jwks::source::{KeySource, RemoteJwks};
 use crate::time::UnixTime;
 
 /// The keys of one provider, wherever they come from. Knows nothing of streams and of the network.
@@ -76,7 +76,8 @@ impl ProviderKeys {
         if remote.unknown_key_ids.len() >= MAX_UNKNOWN_KEY_IDS {
             remote.unknown_key_ids.retain(|_, since| now < since.after(UNKNOWN_KEY_ID_MEMORY));
         }
-        if remote.unknown_key_ids.len() < MAX_UNKNOWN_KEY_IDS {
+        let has_room = remote.unknown_key_ids.len() < MAX_UNKNOWN_KEY_IDS;
+        if has_room && key_id.len() <= MAX_UNKNOWN_KEY_ID_BYTES {
             remote.unknown_key_ids.insert(key_id.into(), now);
         }
     }
@@ -243,7 +244,10 @@ impl RemoteState {
         let worth_it = self.used || self.loaded.is_none();
         let for_unknown_key_id = self.wanted
             && self.ended_at.is_none_or(|ended| now >= ended.after(UNKNOWN_KEY_ID_SPACING));
-        self.flight.is_none() && ((worth_it && now >= self.next_try) || for_unknown_key_id)
+        // A clock that was set back must not stop fetches until it has caught up.
+        let clock_went_back = self.ended_at.is_some_and(|ended| now < ended);
+        let due = (worth_it && (now >= self.next_try || clock_went_back)) || for_unknown_key_id;
+        self.flight.is_none() && due
     }
 
     /// Whether keys will come, or be given up, without anybody waiting out a back-off.
@@ -278,6 +282,8 @@ pub const UNKNOWN_KEY_ID_SPACING: Duration = Duration::from_secs(5);
 const UNKNOWN_KEY_ID_MEMORY: Duration = Duration::from_secs(30);
 /// Forged `kid`s cost no more memory than these.
 const MAX_UNKNOWN_KEY_IDS: usize = 1_000;
+/// Longer ones are no server's; their tokens wait each time, a hundred at most.
+const MAX_UNKNOWN_KEY_ID_BYTES: usize = 256;
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::arithmetic_side_effects)]
@@ -494,6 +500,17 @@ mod tests {
         // What is old makes room.
         keys.still_unknown(Some("new"), asked, now.after(30 * SECOND));
         assert_eq!(keys.remote.as_ref().unwrap().unknown_key_ids.len(), 1);
+        keys.still_unknown(Some(&"x".repeat(257)), asked, now.after(30 * SECOND));
+        assert_eq!(keys.remote.as_ref().unwrap().unknown_key_ids.len(), 1, "too long to keep");
+    }
+
+    #[test]
+    fn a_clock_that_was_set_back_stops_no_fetch() {
+        let mut keys = keys(false, true);
+        fetch(&mut keys, START, 2);
+        keys.mark_used();
+        assert!(!keys.is_due(START.after(SECOND)));
+        assert!(keys.is_due(START.before(3_600_000)));
     }
 
     #[test]

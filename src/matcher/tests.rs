@@ -49,6 +49,8 @@ fn authorities_have_a_host_and_perhaps_a_port() {
         ("[", None),
         ("[]", None),
         ("[::1", None),
+        ("[0:0:0:0:0:0:0:1]", None),
+        ("[0::1]", None),
         ("[::1]x", None),
         ("[::1].", None),
         ("[::1]:x", None),

@@ -12,8 +12,8 @@ use crate::config::reserved_headers;
 use crate::config::units::MAX_DURATION;
 use crate::config::uri::{HttpUri, InvalidUri, Scheme};
 use crate::jwks::document::{Jwks, JwksError, ParsedJwks};
+use crate::jwks::source::{KeySource, RemoteJwks};
 use crate::jwt::algorithm::AlgorithmSet;
-use crate::provider::{KeySource, RemoteJwks};
 use crate::request::HeaderName;
 
 /// The keys, of which those count that fit `algorithms`.

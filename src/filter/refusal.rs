@@ -1,0 +1,66 @@
+//! Why a request does not go on now, on its way to an answer and a line in the log.
+
+use std::time::Duration;
+
+use crate::filter::waiting::Need;
+use crate::provider::ProviderId;
+use crate::reason::Reason;
+
+/// Why a request does not go on now.
+#[derive(Debug)]
+pub(super) enum Stop {
+    Refuse(Refusal),
+    /// It lacks keys; the refusal is for when it can't wait.
+    Need {
+        need: Need,
+        refusal: Refusal,
+    },
+}
+
+impl Stop {
+    pub(super) fn at(self, rule: usize) -> Self {
+        match self {
+            Self::Refuse(refusal) => Self::Refuse(refusal.at(rule)),
+            Self::Need { need, refusal } => Self::Need { need, refusal: refusal.at(rule) },
+        }
+    }
+}
+
+impl From<Refusal> for Stop {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refuse(refusal)
+    }
+}
+
+/// A refusal with what the log tells of it.
+#[derive(Debug)]
+pub(super) struct Refusal {
+    pub(super) reason: Reason,
+    pub(super) retry_after: Duration,
+    pub(super) rule: Option<usize>,
+    pub(super) provider: Option<ProviderId>,
+    pub(super) key_id: Option<Box<str>>,
+}
+
+impl Refusal {
+    pub(super) fn new(reason: Reason) -> Self {
+        let (rule, provider, key_id) = (None, None, None);
+        Self { reason, retry_after: Duration::ZERO, rule, provider, key_id }
+    }
+
+    pub(super) fn at(self, rule: usize) -> Self {
+        Self { rule: Some(rule), ..self }
+    }
+
+    pub(super) fn of(self, provider: ProviderId, key_id: Option<&str>) -> Self {
+        Self { provider: Some(provider), key_id: key_id.map(Box::from), ..self }
+    }
+
+    pub(super) fn after(self, retry_after: Duration) -> Self {
+        Self { retry_after, ..self }
+    }
+}
+
+/// A stream can't wait: there is no room, or no time left.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct CannotWait;
