@@ -99,7 +99,7 @@ fn checksum(key: KeyFingerprint, signing_input: &[u8]) -> [u8; 8] {
 }
 
 fn ed25519_jwk(material: u8) -> Value {
-    let pair = KeyPair::from_seed(Seed::new([material; 32]));
+    let pair = KeyPair::from_seed(Seed::new([material + 1; 32]));
     json!({"kty": "OKP", "crv": "Ed25519", "x": base64url(&*pair.pk)})
 }
 

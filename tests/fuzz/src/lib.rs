@@ -6,5 +6,6 @@
 pub mod keys;
 pub mod model;
 pub mod operations;
+pub mod requests;
 pub mod strict_token;
 pub mod tokens;

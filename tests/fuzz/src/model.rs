@@ -94,7 +94,8 @@ impl KeySet {
         .map(|name| (name + self.shift) % MATERIALS)
     }
 
-    fn document(self, provider: usize) -> Value {
+    /// The document, for what signs at a provider.
+    pub fn document(self, provider: usize) -> Value {
         let names = (0..6_u8).filter(|name| self.names & 1 << name != 0);
         let keys = names.map(|name| {
             let material = (name + self.shift) % MATERIALS;

@@ -391,11 +391,8 @@ impl World {
         self.crypto = ChecksumVerifier { refuses_all: true, ..ChecksumVerifier::default() };
         let (mut entries, mut bytes) = (0, 0);
         for token in std::mem::take(&mut self.accepted) {
-            let request = Request {
-                path: Path::Other,
-                carrier: Carrier::Header(token),
-                has_body: false,
-            };
+            let request =
+                Request { path: Path::Other, carrier: Carrier::Header(token), has_body: false };
             let pairs = request.pairs();
             let pairs = pairs.iter().map(|(name, value)| (name.as_bytes(), value.as_slice()));
             let head = RequestHead::new(pairs.collect(), false);

@@ -118,7 +118,8 @@ impl TokenSpec {
         }
         payload["iat"] = (START.as_millis() / 1_000 - u64::from(self.size)).into();
         payload["pad"] = "x".repeat([0, 100, 1_000, 4_000][usize::from(self.size % 4)]).into();
-        let [header, payload] = [header, payload].map(|part| base64url(part.to_string().as_bytes()));
+        let [header, payload] =
+            [header, payload].map(|part| base64url(part.to_string().as_bytes()));
         let signing_input = format!("{header}.{payload}");
         let mut signature =
             TestKey::of(algorithm, self.material()).sign(signing_input.as_bytes()).to_vec();
