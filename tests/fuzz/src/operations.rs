@@ -1,6 +1,7 @@
 //! The filter as its host drives it: a list of operations, and after each what must hold.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
 use std::time::Duration;
 
 use arbitrary::Arbitrary;
@@ -8,6 +9,7 @@ use session_token_filter::config;
 use session_token_filter::filter::waiting::StreamId;
 use session_token_filter::filter::{Filter, Verdict};
 use session_token_filter::jwks::fetch::{FetchError, FetchId, FetchResponse};
+use session_token_filter::policy::Policy;
 use session_token_filter::reason::Reason;
 use session_token_filter::request::RequestHead;
 use session_token_filter::stats::Change;
@@ -90,11 +92,17 @@ impl Input {
     /// # Panics
     /// If the filter does what it must never do.
     pub fn run(self) {
-        let entries = if self.tiny_cache { 3 } else { 40 };
-        let text = configuration(entries).to_string();
-        let loaded = config::load(text.as_bytes()).expect("a good configuration");
+        thread_local! {
+            static POLICIES: [Rc<Policy>; 2] = [policy(SMALL_CACHE), policy(TINY_CACHE)];
+        }
+        let policy = POLICIES.with(|both| Rc::clone(&both[usize::from(self.tiny_cache)]));
+        let cache_entries = policy.cache.entries;
+        let mut filter = Filter::new(policy, self.seed);
+        let gauge = "session_token.waiting_streams";
+        let mut metrics = filter.stats().definitions().iter();
+        let gauge = metrics.position(|metric| metric.name == gauge).expect("a gauge");
         let mut world = World {
-            filter: Filter::new(loaded.policy, self.seed),
+            filter,
             providers: ProviderModel::all(),
             crypto: ChecksumVerifier { portable: self.portable, ..ChecksumVerifier::default() },
             now: START,
@@ -103,8 +111,8 @@ impl Input {
             accepted: BTreeSet::new(),
             next_stream: 0,
             requests: 0,
-            gauge: 0,
-            cache_entries: usize::from(entries),
+            gauge: (gauge, 0),
+            cache_entries,
         };
         for operation in self.operations {
             if world.requests > MAX_REQUESTS {
@@ -127,7 +135,8 @@ struct World {
     accepted: BTreeSet<TokenSpec>,
     next_stream: u32,
     requests: u32,
-    gauge: i64,
+    /// The place of the number of waiting streams among the metrics, and what was told of it.
+    gauge: (usize, i64),
     cache_entries: usize,
 }
 
@@ -360,18 +369,15 @@ impl World {
         for (waiting, name) in for_newer_set.iter().zip(NAMES) {
             assert!(*waiting <= 100, "{name}: {waiting} wait for a newer set");
         }
-        let stats = self.filter.stats();
-        let gauge = "session_token.waiting_streams";
-        let place = stats.definitions().iter().position(|metric| metric.name == gauge);
-        let changes: Vec<_> = stats.take().collect();
-        for (changed, change) in changes {
-            if let (Some(place), Change::Add(amount)) = (place, change)
-                && place == changed
+        let (place, told) = &mut self.gauge;
+        for (changed, change) in self.filter.stats().take() {
+            if let Change::Add(amount) = change
+                && changed == *place
             {
-                self.gauge += amount;
+                *told += amount;
             }
         }
-        assert_eq!(usize::try_from(self.gauge), Ok(self.waiting.len()), "the gauge of waiters");
+        assert_eq!(usize::try_from(*told), Ok(self.waiting.len()), "the gauge of waiters");
         while self.filter.poll_log().is_some() {}
     }
 
@@ -485,6 +491,14 @@ impl Request {
         pairs
     }
 }
+
+fn policy(cache_entries: u16) -> Rc<Policy> {
+    let text = configuration(cache_entries).to_string();
+    Rc::new(config::load(text.as_bytes()).expect("a good configuration").policy)
+}
+
+const TINY_CACHE: u16 = 3;
+const SMALL_CACHE: u16 = 40;
 
 /// No run takes longer than this.
 const MAX_REQUESTS: u32 = 1_500;

@@ -1,12 +1,15 @@
 //! Requests with any headers, and what a backend gets of them: the edits are applied to a model of
 //! Envoy's header map, and the result is looked at with eyes that know nothing of the filter's.
 
+use std::rc::Rc;
+
 use arbitrary::Arbitrary;
 use serde_json::json;
 use session_token_filter::config;
 use session_token_filter::edits::HeaderEdit;
 use session_token_filter::filter::waiting::StreamId;
 use session_token_filter::filter::{Filter, Verdict};
+use session_token_filter::policy::Policy;
 use session_token_filter::reason::Reason;
 use session_token_filter::request::RequestHead;
 
@@ -90,8 +93,19 @@ impl Input {
     /// # Panics
     /// If the filter does what it must never do.
     pub fn run(self) {
-        let text = self.policy.configuration().to_string();
-        let policy = config::load(text.as_bytes()).expect("a good configuration").policy;
+        thread_local! {
+            static POLICIES: [Rc<Policy>; 4] =
+                [PolicyKind::Bearer, PolicyKind::VerifyOnly, PolicyKind::Strip, PolicyKind::Open]
+                    .map(PolicyKind::load);
+        }
+        let policy = POLICIES.with(|all| {
+            Rc::clone(match self.policy {
+                PolicyKind::Bearer => &all[0],
+                PolicyKind::VerifyOnly => &all[1],
+                PolicyKind::Strip => &all[2],
+                PolicyKind::Open => &all[3],
+            })
+        });
         let mut filter = Filter::new(policy, 1);
         let pairs = self.pairs();
         let first = self.decide(&mut filter, &pairs);
@@ -213,6 +227,11 @@ impl Input {
 }
 
 impl PolicyKind {
+    fn load(self) -> Rc<Policy> {
+        let text = self.configuration().to_string();
+        Rc::new(config::load(text.as_bytes()).expect("a good configuration").policy)
+    }
+
     fn configuration(self) -> serde_json::Value {
         let forward = match self {
             Self::Bearer | Self::Open => "bearer",
@@ -241,6 +260,7 @@ impl PolicyKind {
                  "jwks": {"inline": KeySet::INLINE.document(VENDOR)}},
             ],
             "rules": rules,
+            "cache": {"entries": 20, "bytes": "64KiB"},
             "default": {"forward": forward, "insecure_forward_foreign": self == Self::Open},
         })
     }
