@@ -64,7 +64,7 @@ pub fn configuration(cache_entries: u16) -> Value {
     })
 }
 
-/// The keys that a document has: `kid`s `0` to `5` by the bits of `names`, `kid` n being the
+/// The keys that a document has: `kid`s `0` to `2` by the bits of `names`, `kid` n being the
 /// material n + `shift`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct KeySet {
@@ -78,7 +78,7 @@ impl KeySet {
 
     /// A document's keys, if it has any.
     pub fn new(names: u8, shift: u8) -> Option<Self> {
-        let (names, shift) = (names & 0b11_1111, shift % MATERIALS);
+        let (names, shift) = (names & 0b111, [0, 0, 1, 1, 0, 1, 2, 7][usize::from(shift % 8)]);
         (names != 0).then_some(Self { names, shift })
     }
 
@@ -96,7 +96,7 @@ impl KeySet {
 
     /// The document, for what signs at a provider.
     pub fn document(self, provider: usize) -> Value {
-        let names = (0..6_u8).filter(|name| self.names & 1 << name != 0);
+        let names = (0..3_u8).filter(|name| self.names & 1 << name != 0);
         let keys = names.map(|name| {
             let material = (name + self.shift) % MATERIALS;
             TestKey::of(ALGORITHMS[provider], material).named(&name.to_string())

@@ -1,6 +1,6 @@
 //! The filter as its host drives it: a list of operations, and after each what must hold.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -16,7 +16,9 @@ use session_token_filter::stats::Change;
 use session_token_filter::time::UnixTime;
 
 use crate::keys::ChecksumVerifier;
-use crate::model::{Answer, COOKIES, KeySet, NAMES, PROVIDERS, ProviderModel, configuration};
+use crate::model::{
+    Answer, COOKIES, KeySet, MaxAge, NAMES, PROVIDERS, ProviderModel, configuration,
+};
 use crate::tokens::{KeyId, START, TokenSpec};
 
 /// One whole life of a filter.
@@ -25,13 +27,15 @@ pub struct Input {
     seed: u64,
     tiny_cache: bool,
     portable: bool,
+    /// Whether all keys are there when it begins.
+    warm: bool,
     operations: Vec<Operation>,
 }
 
 /// What happens to a filter.
 #[derive(Clone, Copy, Debug, Arbitrary)]
 enum Operation {
-    /// Time passes, in milliseconds.
+    /// Some seconds pass.
     Wait(u16),
     /// So much time passes that something runs out.
     WaitLong(Pause),
@@ -39,19 +43,23 @@ enum Operation {
     Request(Request),
     /// Requests come in a row, each with another forged `kid`.
     Flood { first: Request, count: u8 },
-    /// Many requests of the same kind come.
-    Crowd { request: Request, count: u8 },
+    /// Many requests of the same kind come, each with the same session or with one of its own.
+    Crowd { request: Request, count: u8, own: bool },
+    /// A client asks once more, as it did not long ago.
+    Again(u8),
     /// The host ticks; fetches that are due are sent, or can't be.
     Tick { sent: bool },
     /// A key server answers.
     Answered { which: u8, answer: Answer },
+    /// A token with a `kid` that no set has, or time, makes for a fetch, and the answer comes.
+    Refetched { first: Request, soon: bool, answer: Answer },
     /// A client that waits hangs up.
     HangUp(u8),
 }
 
 #[derive(Clone, Copy, Debug, Arbitrary)]
 enum Pause {
-    Second,
+    AlmostFiveSeconds,
     FiveSeconds,
     HalfMinute,
     TwoMinutes,
@@ -109,11 +117,18 @@ impl Input {
             flights: Vec::new(),
             waiting: BTreeMap::new(),
             accepted: BTreeSet::new(),
+            lately: VecDeque::new(),
             next_stream: 0,
             requests: 0,
             gauge: (gauge, 0),
             cache_entries,
         };
+        if self.warm {
+            world.tick(true);
+            while !world.flights.is_empty() {
+                world.answer(0, Answer::Keys { names: 0b111, shift: 0, age: MaxAge::Absent });
+            }
+        }
         for operation in self.operations {
             if world.requests > MAX_REQUESTS {
                 break;
@@ -133,6 +148,8 @@ struct World {
     flights: Vec<(FetchId, usize)>,
     waiting: BTreeMap<StreamId, Waiter>,
     accepted: BTreeSet<TokenSpec>,
+    /// The last few requests.
+    lately: VecDeque<Request>,
     next_stream: u32,
     requests: u32,
     /// The place of the number of waiting streams among the metrics, and what was told of it.
@@ -151,9 +168,9 @@ struct Waiter {
 impl World {
     fn apply(&mut self, operation: Operation) {
         match operation {
-            Operation::Wait(millis) => self.pass(Duration::from_millis(millis.into())),
+            Operation::Wait(millis) => self.pass(Duration::from_millis((millis % 8_192).into())),
             Operation::WaitLong(pause) => self.pass(Duration::from_secs(match pause {
-                Pause::Second => 1,
+                Pause::AlmostFiveSeconds => 4,
                 Pause::FiveSeconds => 5,
                 Pause::HalfMinute => 30,
                 Pause::TwoMinutes => 120,
@@ -162,17 +179,29 @@ impl World {
             })),
             Operation::Request(request) => self.request(request),
             Operation::Flood { first, count } => {
-                for forged in 0..count {
+                for forged in 0..crowd(count) {
                     self.request(first.with_forged_key_id(forged));
                 }
             }
-            Operation::Crowd { request, count } => {
-                for _ in 0..count {
-                    self.request(request);
+            Operation::Crowd { request, count, own } => {
+                for times in 0..crowd(count) {
+                    self.request(if own { request.renewed(times) } else { request });
+                }
+            }
+            Operation::Again(which) => {
+                let count = self.lately.len().max(1);
+                if let Some(request) = self.lately.get(usize::from(which) % count) {
+                    self.request(*request);
                 }
             }
             Operation::Tick { sent } => self.tick(sent),
             Operation::Answered { which, answer } => self.answer(which, answer),
+            Operation::Refetched { first, soon, answer } => {
+                self.pass(Duration::from_secs(if soon { 5 } else { 601 }));
+                self.request(if soon { first.with_forged_key_id(0) } else { first });
+                self.tick(true);
+                self.answer(u8::MAX, answer);
+            }
             Operation::HangUp(which) => {
                 let count = self.waiting.len().max(1);
                 let which = self.waiting.keys().copied().nth(usize::from(which) % count);
@@ -216,7 +245,8 @@ impl World {
         if self.flights.is_empty() {
             return;
         }
-        let (fetch, provider) = self.flights.remove(usize::from(which) % self.flights.len());
+        let which = usize::from(which).min(self.flights.len() - 1);
+        let (fetch, provider) = self.flights.remove(which);
         let respond = |status, cache_control, body| {
             let body: &[u8] = body;
             Ok(FetchResponse { status, cache_control, body })
@@ -257,6 +287,8 @@ impl World {
         let stream = StreamId(self.next_stream);
         self.next_stream += 1;
         self.requests += 1;
+        self.lately.push_front(request);
+        self.lately.truncate(8);
         self.decide(stream, request, None);
     }
 
@@ -406,7 +438,11 @@ impl World {
             let verdict = self.filter.on_request(self.now, stream, &head, &self.crypto);
             if matches!(verdict, Verdict::Continue(_)) {
                 let provider = &self.providers[token.issuer()];
-                assert!(provider.accepts(token, self.now), "kept too long: {token:?}");
+                assert!(
+                    provider.accepts(token, self.now),
+                    "kept too long at {:?}: {token:?} by {provider:?}",
+                    self.now
+                );
                 entries += 1;
                 bytes += token.text().len();
             }
@@ -448,9 +484,17 @@ impl Request {
     }
 
     fn with_forged_key_id(self, forged: u8) -> Self {
+        self.with(|token| token.with_forged_key_id(forged))
+    }
+
+    fn renewed(self, times: u8) -> Self {
+        self.with(|token| token.renewed(times))
+    }
+
+    fn with(self, change: impl Fn(TokenSpec) -> TokenSpec) -> Self {
         let carrier = match self.carrier {
-            Carrier::Header(token) => Carrier::Header(token.with_forged_key_id(forged)),
-            Carrier::Cookie(token) => Carrier::Cookie(token.with_forged_key_id(forged)),
+            Carrier::Header(token) => Carrier::Header(change(token)),
+            Carrier::Cookie(token) => Carrier::Cookie(change(token)),
             other => other,
         };
         Self { carrier, ..self }
@@ -492,6 +536,15 @@ impl Request {
     }
 }
 
+/// Few as a rule, since each costs time; sometimes more than may wait.
+fn crowd(count: u8) -> u8 {
+    match count {
+        0..200 => count % 6,
+        200..245 => 25,
+        245.. => 205,
+    }
+}
+
 fn policy(cache_entries: u16) -> Rc<Policy> {
     let text = configuration(cache_entries).to_string();
     Rc::new(config::load(text.as_bytes()).expect("a good configuration").policy)
@@ -501,7 +554,7 @@ const TINY_CACHE: u16 = 3;
 const SMALL_CACHE: u16 = 40;
 
 /// No run takes longer than this.
-const MAX_REQUESTS: u32 = 1_500;
+const MAX_REQUESTS: u32 = 600;
 
 /// The longest timeout of a provider and a second, which is also how long a request waits for a
 /// newer set.

@@ -9,7 +9,7 @@ use serde_json::json;
 use session_token_filter::jwt::algorithm::Algorithm;
 use session_token_filter::time::UnixTime;
 
-use crate::keys::{TestKey, base64url};
+use crate::keys::{MATERIALS, TestKey, base64url};
 
 /// When every run begins.
 pub const START: UnixTime = UnixTime::from_secs(1_700_000_000);
@@ -27,7 +27,8 @@ pub const ISSUERS: [&str; 5] = [
 pub const ALGORITHMS: [Algorithm; 5] =
     [Algorithm::EdDsa, Algorithm::EdDsa, Algorithm::Rs256, Algorithm::EdDsa, Algorithm::EdDsa];
 
-/// A token by its properties.
+/// A token by its properties. Most values mean a token that some set makes good: what a fuzzer
+/// chooses blindly must often get past the first check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Arbitrary)]
 pub struct TokenSpec {
     issuer: u8,
@@ -43,13 +44,18 @@ pub struct TokenSpec {
 impl TokenSpec {
     /// The place of its `iss` in [`ISSUERS`].
     pub fn issuer(self) -> usize {
-        usize::from(self.issuer) % ISSUERS.len()
+        [0, 0, 0, 0, 1, 1, 2, 2, 3, 4][usize::from(self.issuer % 10)]
+    }
+
+    /// The same session, renewed.
+    pub fn renewed(self, times: u8) -> Self {
+        Self { size: times, ..self }
     }
 
     /// Its `kid`: one of those that key sets have, one that none has, or none.
     pub fn key_id(self) -> KeyId {
         match self.key_id % 8 {
-            known @ 0..6 => KeyId::Named(known),
+            known @ 0..6 => KeyId::Named(known / 2),
             6 => KeyId::Forged(self.forged),
             _ => KeyId::Absent,
         }
@@ -62,12 +68,16 @@ impl TokenSpec {
 
     /// Whether the bytes are the signature that [`Self::material`] makes.
     pub fn is_signed(self) -> bool {
-        !self.signature.is_multiple_of(4)
+        self.signature < 224
     }
 
     /// Which key signed it.
     pub fn material(self) -> u8 {
-        self.material % crate::keys::MATERIALS
+        let own = match self.key_id() {
+            KeyId::Named(name) => name,
+            KeyId::Forged(_) | KeyId::Absent => 0,
+        };
+        (own + [0, 0, 0, 1, 1, 2, 7, 4][usize::from(self.material % 8)]) % MATERIALS
     }
 
     /// Whether it may be used at `now`, clocks differing by ten seconds at most.
@@ -80,7 +90,7 @@ impl TokenSpec {
     /// `nbf` and `exp`.
     fn dates(self) -> (Option<u64>, u64) {
         let start = START.as_millis() / 1_000;
-        match self.lifetime % 8 {
+        match self.lifetime % 16 {
             0 => (None, start - 3_600),
             1 => (None, start + 20),
             2 => (None, start + 300),
@@ -117,7 +127,8 @@ impl TokenSpec {
             payload["nbf"] = not_before.into();
         }
         payload["iat"] = (START.as_millis() / 1_000 - u64::from(self.size)).into();
-        payload["pad"] = "x".repeat([0, 100, 1_000, 4_000][usize::from(self.size % 4)]).into();
+        payload["pad"] =
+            "x".repeat([0, 0, 100, 0, 0, 0, 0, 4_000][usize::from(self.size % 8)]).into();
         let [header, payload] =
             [header, payload].map(|part| base64url(part.to_string().as_bytes()));
         let signing_input = format!("{header}.{payload}");
@@ -133,7 +144,7 @@ impl TokenSpec {
 /// A token's `kid`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KeyId {
-    /// `0` to `5`: key sets may have it.
+    /// `0` to `2`: key sets may have it.
     Named(u8),
     /// No key set has it.
     Forged(u8),
