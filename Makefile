@@ -13,7 +13,7 @@ export CARGO_TARGET_DIR := $(CURDIR)/target
 # Tells the log which commit runs; a source archive has none.
 export GIT_COMMIT := $(shell git rev-parse --short HEAD 2>/dev/null)
 
-.PHONY: help build run test soak lint fmt clean toolchain
+.PHONY: help build run test soak lint fmt fuzz fuzz-short clean toolchain
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -27,7 +27,7 @@ run: build ## Start the demo: a login page, an issuer, backends and Envoy
 	@cargo build --package session-token-harness --bin demo
 	@exec target/debug/demo
 
-test: lint build ## Run everything: lint, native tests, and the module in real Envoys
+test: lint build fuzz-short ## Run everything: lint, native tests, fuzz targets, and the module in real Envoys
 	@cargo test --workspace
 
 soak: build ## Send a million requests and weigh Envoy; SOAK="--requests 200000" for fewer
@@ -36,11 +36,21 @@ soak: build ## Send a million requests and weigh Envoy; SOAK="--requests 200000"
 
 lint: toolchain ## Check format and clippy, warnings as errors
 	@cargo fmt --all --check
+	@cargo fmt --manifest-path tests/fuzz/Cargo.toml --check
 	@cargo clippy --workspace --all-targets -- --deny warnings
 	@cargo clippy --release --lib --target $(TARGET) -- --deny warnings
 
 fmt: toolchain ## Format the code
 	@cargo fmt --all
+	@cargo fmt --manifest-path tests/fuzz/Cargo.toml
+
+fuzz: toolchain ## Run each fuzz target for a minute
+	@tests/fuzz/run 60
+
+# Long enough for what a change has broken plainly; all five take 30 s on two cores.
+fuzz-short: toolchain
+	@if command -v "$${CXX:-c++}" >/dev/null; then tests/fuzz/run 10; \
+	else echo "skipped: the fuzz targets, as libFuzzer needs a C++ compiler"; fi
 
 clean: ## Remove everything that was built or downloaded
 	@rm -rf target

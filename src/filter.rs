@@ -77,7 +77,8 @@ pub enum Verdict<'h> {
 
 impl Filter {
     /// A filter that has decided nothing yet. `seed` should be random.
-    pub fn new(policy: Policy, seed: u64) -> Self {
+    pub fn new(policy: impl Into<Rc<Policy>>, seed: u64) -> Self {
+        let policy = policy.into();
         let rules = policy.rules.iter().chain([&policy.default]);
         Self {
             plans: rules.map(|rule| SourcePlan::new(rule, &policy.providers)).collect(),
@@ -90,7 +91,7 @@ impl Filter {
             journal: Journal::new(policy.log_denials),
             next_fetch: 0,
             random: Jitter(seed),
-            policy: Rc::new(policy),
+            policy,
         }
     }
 

@@ -3,6 +3,8 @@
 use std::rc::Rc;
 
 use crate::claim_headers::{ClaimHeader, Rendered};
+use crate::jwks::document::{Jwks, Selection};
+use crate::jwt::algorithm::Algorithm;
 use crate::jwt::key::KeyFingerprint;
 use crate::jwt::token::{SignedToken, Times};
 use crate::provider::{Provider, ProviderId, ProviderSet};
@@ -20,6 +22,8 @@ pub struct VerifiedToken {
     provider: ProviderId,
     claimants: ProviderSet,
     key: KeyFingerprint,
+    key_id: Option<Box<str>>,
+    algorithm: Option<Algorithm>,
     times: Times,
     subject: Option<Box<str>>,
     claim_headers: Rc<[ClaimHeader]>,
@@ -48,6 +52,8 @@ impl VerifiedToken {
             provider: id,
             claimants,
             key: token.key().fingerprint(),
+            key_id: token.key_id().map(Box::from),
+            algorithm: token.algorithm(),
             times: token.times(),
             subject: payload.get("sub").and_then(|subject| subject.as_str()).map(Box::from),
             claim_headers: Rc::clone(&provider.claim_headers),
@@ -75,9 +81,16 @@ impl VerifiedToken {
         self.claimants
     }
 
-    /// The material of the key that signed it.
-    pub fn key(&self) -> KeyFingerprint {
-        self.key
+    /// Whether `jwks` would still choose the key that signed it. The material alone does not say
+    /// so: a `kid` may name another key now while the old one goes on under another name.
+    pub fn is_signed_by_key_of(&self, jwks: &Jwks, strict_key_id: bool) -> bool {
+        let Some(algorithm) = self.algorithm else { return false };
+        match jwks.select(self.key_id.as_deref(), algorithm, strict_key_id) {
+            Selection::Candidates(keys) => {
+                keys.into_iter().any(|key| key.fingerprint() == self.key)
+            }
+            Selection::WrongAlgorithm | Selection::UnknownKey => false,
+        }
     }
 
     /// Its dates.
@@ -114,6 +127,7 @@ impl VerifiedToken {
         let texts = rendered.chain([
             self.bearer.len(),
             self.subject.as_ref().map_or(0, |subject| subject.len()),
+            self.key_id.as_ref().map_or(0, |key_id| key_id.len()),
             size_of_val(&*self.rendered),
             size_of::<Self>(),
         ]);
@@ -174,8 +188,6 @@ pub(crate) mod tests {
         assert!(token.claimants().contains(token.provider()));
         assert_eq!(token.subject(), Some("u"));
         assert_eq!(token.times().expires_at, Some(UnixTime::from_secs(2_000)));
-        let key = VerifyingKey::from_jwk(&numbered_jwk(1, "other")).unwrap();
-        assert_eq!(token.key(), key.fingerprint(), "the material, not the name");
         let headers: Vec<_> =
             token.claim_headers().map(|(name, value)| (name.as_str(), value)).collect();
         assert_eq!(headers, [("x-user", b"u".as_slice())]);
@@ -218,6 +230,56 @@ pub(crate) mod tests {
         for (sub, expected) in [(json!("u"), Some("u")), (json!(""), Some("")), (json!(1), None)] {
             let token = accept(&json!({}), &json!({ "sub": sub, "exp": 2_000 }), &json!({}));
             assert_eq!(token.unwrap().subject(), expected);
+        }
+    }
+
+    #[test]
+    fn a_verdict_ends_with_its_key_and_with_its_keys_name() {
+        use crate::config;
+        use crate::jwt::algorithm::Algorithm::EdDsa;
+        use crate::jwt::algorithm::AlgorithmSet;
+        use crate::jwt::test_keys::{base64url, jwk_with, sign, verifying_key};
+
+        let own = |name: Value| jwk_with(EdDsa, json!({"kid": name}));
+        // The example key of RFC 8037, appendix A.2.
+        let x = "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo";
+        let other = |name: &str| json!({"kty": "OKP", "crv": "Ed25519", "x": x, "kid": name});
+        let configuration = json!({"providers": [{
+            "name": "a", "issuers": ["i"], "jwks": {"inline": {"keys": [other("a")]}},
+        }]});
+        let policy = config::load(configuration.to_string().as_bytes()).unwrap().policy;
+        let (header, payload) = (json!({"alg": "EdDSA", "kid": "a"}), json!({"exp": 2_000}));
+        let [header, payload] =
+            [header, payload].map(|part| base64url(part.to_string().as_bytes()));
+        let input = format!("{header}.{payload}");
+        let text = format!("{input}.{}", base64url(&sign(EdDsa, input.as_bytes())));
+        let token = UnverifiedToken::decode(text.as_bytes()).unwrap();
+        let key = verifying_key(EdDsa);
+        let signed = token.verify(EdDsa, &key, &PortableVerifier).unwrap();
+        let provider = (ProviderId::new(0).unwrap(), &policy.providers[0]);
+        let now = UnixTime::from_secs(1_000);
+        let token = VerifiedToken::new(signed, provider, ProviderSet::default(), now).unwrap();
+
+        for (name, keys, strict, expected) in [
+            ("the same set", vec![own("a".into())], true, true),
+            ("a key more", vec![other("b"), own("a".into())], true, true),
+            ("the key is gone", vec![other("b")], true, false),
+            ("the name is another key's", vec![other("a")], true, false),
+            ("so it is, and the key has another", vec![other("a"), own("b".into())], true, false),
+            ("the key has another name", vec![own("b".into())], true, false),
+            ("both have the name", vec![other("a"), own("a".into())], false, true),
+            (
+                "both have the name, which must be one",
+                vec![other("a"), own("a".into())],
+                true,
+                false,
+            ),
+            ("the key has no name", vec![own(Value::Null)], false, true),
+            ("the key has no name but must", vec![own(Value::Null)], true, false),
+        ] {
+            let document = json!({"keys": keys});
+            let jwks = Jwks::from_value(&document, AlgorithmSet::from_iter([EdDsa])).unwrap().jwks;
+            assert_eq!(token.is_signed_by_key_of(&jwks, strict), expected, "{name}");
         }
     }
 }

@@ -34,9 +34,10 @@ impl Filter {
                 let jwks = Rc::new(parsed.jwks);
                 state.keys.fetch_succeeded(now, Rc::clone(&jwks), max_age, jitter);
                 self.stats.fetched(id, true);
-                // A verdict ends with its key's material, whatever the `kid`s say.
+                // A verdict ends with its key, and with its key's name.
                 self.cache.retain(|token| {
-                    token.provider() != id || jwks.contains_fingerprint(token.key())
+                    token.provider() != id
+                        || token.is_signed_by_key_of(&jwks, provider.strict_key_id)
                 });
                 let told = parsed.skipped.iter().take(MAX_DOUBTS);
                 let mut doubts: Vec<_> = told.map(ToString::to_string).collect();

@@ -230,7 +230,7 @@ fn nobody_waits_for_a_newer_set_longer_than_six_seconds() {
 fn a_verdict_ends_with_its_key() {
     let rows = [
         ("the key is still there", key_set(&[(1, "k1"), (2, "k2")]), "continue"),
-        ("under another name", key_set(&[(1, "renamed")]), "continue"),
+        ("under another name", key_set(&[(1, "renamed")]), "wait"),
         ("gone", key_set(&[(2, "k2")]), "wait"),
         ("its name has other material", key_set(&[(2, "k1")]), "bad_signature"),
     ];

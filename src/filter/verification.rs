@@ -45,12 +45,12 @@ impl Filter {
         let decoded;
         let (token, claimants) = match &candidate.reading {
             Reading::Known(known) if known.provider() == id && !state.keys.has_expired(now) => {
-                state.keys.mark_used();
                 self.stats.count(Counter::TokenCacheHit);
-                return match provider.check_times(known.times(), now) {
-                    Ok(()) => Ok(Rc::clone(known)),
-                    Err(reason) => Err(Refusal::new(reason).of(id, None).into()),
-                };
+                let checked = provider.check_times(known.times(), now);
+                checked.map_err(|reason| Refusal::new(reason).of(id, None))?;
+                // An expired token is no reason to keep the keys fresh.
+                state.keys.mark_used();
+                return Ok(Rc::clone(known));
             }
             // What another provider's rules once accepted is decided anew.
             Reading::Known(known) => {

@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use crate::json::{self, JsonError};
 use crate::jwt::algorithm::{Algorithm, AlgorithmSet};
-use crate::jwt::key::{KeyError, KeyFingerprint, VerifyingKey};
+use crate::jwt::key::{KeyError, VerifyingKey};
 
 /// A provider publishes a handful of keys; a set of this size is ten times any real one.
 pub const MAX_KEYS: usize = 100;
@@ -28,7 +28,6 @@ pub const MAX_CANDIDATES: usize = 2;
 #[derive(Debug)]
 pub struct Jwks {
     keys: Vec<VerifyingKey>,
-    fingerprints: Vec<KeyFingerprint>,
     disallowed_key_ids: Vec<String>,
 }
 
@@ -93,14 +92,13 @@ impl Jwks {
         if keys.is_empty() {
             return Err(JwksError::NoUsableKey(skipped));
         }
-        let fingerprints = keys.iter().map(VerifyingKey::fingerprint).collect();
         let disallowed_key_ids = skipped
             .iter()
             .filter(|skipped| skipped.reason == KeyError::AlgorithmNotAllowed)
             .filter_map(|skipped| skipped.key_id.clone())
             .take(MAX_KEYS)
             .collect();
-        let jwks = Self { keys, fingerprints, disallowed_key_ids };
+        let jwks = Self { keys, disallowed_key_ids };
         Ok(ParsedJwks { jwks, skipped, beyond_limit: entries.len() })
     }
 
@@ -144,12 +142,6 @@ impl Jwks {
             return Selection::UnknownKey;
         }
         Selection::first_of(named().filter(fits)).unwrap_or(Selection::WrongAlgorithm)
-    }
-
-    /// Whether a key of this material is in the set, under whatever name.
-    #[must_use]
-    pub fn contains_fingerprint(&self, fingerprint: KeyFingerprint) -> bool {
-        self.fingerprints.contains(&fingerprint)
     }
 
     /// The number of usable keys.
@@ -271,7 +263,7 @@ mod tests {
 
     use super::*;
     use crate::jwt::algorithm::Algorithm::{EdDsa, Es256, Es384, Ps256, Rs256};
-    use crate::jwt::test_keys::{jwk, jwk_with, verifying_key};
+    use crate::jwt::test_keys::{jwk, jwk_with};
 
     fn all() -> AlgorithmSet {
         Algorithm::ALL.into_iter().collect()
@@ -454,15 +446,6 @@ mod tests {
                 assert_eq!(selected, *expected, "{name}, strict: {strict}");
                 assert!(!matches!(selected, Keys(count) if count > MAX_CANDIDATES), "{name}");
             }
-        }
-    }
-
-    #[test]
-    fn a_set_knows_its_keys_by_their_material() {
-        let parsed = parse(json!([named(Es256, "a"), jwk(Rs256)]), all()).unwrap();
-        for (algorithm, there) in [(Es256, true), (Rs256, true), (EdDsa, false), (Es384, false)] {
-            let fingerprint = verifying_key(algorithm).fingerprint();
-            assert_eq!(parsed.jwks.contains_fingerprint(fingerprint), there, "{algorithm}");
         }
     }
 }

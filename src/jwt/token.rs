@@ -127,6 +127,16 @@ impl<'a> SignedToken<'a> {
         self.token.header_text("typ")
     }
 
+    /// `kid`.
+    pub fn key_id(self) -> Option<&'a str> {
+        self.token.key_id()
+    }
+
+    /// `alg`.
+    pub fn algorithm(self) -> Option<Algorithm> {
+        self.token.algorithm()
+    }
+
     /// The payload.
     pub fn claims(self) -> &'a Value {
         &self.token.payload
