@@ -25,6 +25,8 @@ pub struct Server {
 /// One request as it arrived.
 #[derive(Clone, Debug)]
 pub struct ReceivedRequest {
+    /// When all of it had come.
+    pub received_at: Instant,
     /// The protocol on the wire.
     pub protocol: Protocol,
     /// The method.
@@ -226,6 +228,7 @@ fn serve_requests(wire: &mut Wire, shared: &Shared, handler: &dyn Handler) -> io
         let close = head.headers.lists("connection", "close");
         let method = head.method.clone();
         let answer = handler.answer(ReceivedRequest {
+            received_at: Instant::now(),
             protocol: Protocol::Http1,
             method: head.method,
             path: head.target,
