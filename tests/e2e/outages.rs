@@ -7,10 +7,12 @@ use std::time::{Duration, Instant};
 
 use libtest_mimic::Trial;
 use serde_json::json;
+use session_token_harness::bootstrap::Cluster;
 use session_token_harness::client::{Client, Connection, Request, Response};
 use session_token_harness::key_server::KeyServer;
 use session_token_harness::keys::{Algorithm, SigningKey, jwks};
-use session_token_harness::token::unix_now;
+use session_token_harness::tls::Identity;
+use session_token_harness::token::{Token, unix_now};
 
 use crate::site::{Site, corbado, eventually, expect_denied, get, ingress, remote};
 use crate::trial;
@@ -24,6 +26,7 @@ pub(crate) fn trials(world: &Arc<World>) -> Vec<Trial> {
         trial(world, "outages::rotation_under_a_flood", rotation_under_a_flood),
         trial(world, "outages::a_crowd_at_a_cold_start", a_crowd_at_a_cold_start),
         trial(world, "outages::four_workers", four_workers),
+        trial(world, "outages::key_server_with_tls", key_server_with_tls),
     ]
 }
 
@@ -354,6 +357,60 @@ fn four_workers(world: &World) {
         }
         workers() == 4 && site.keys.count() >= before + 4
     });
+    site.end(world);
+}
+
+/// Keys come from a key server that is who it says it is, and from no other.
+fn key_server_with_tls(world: &World) {
+    let key = SigningKey::new(Algorithm::RS256, "k1");
+    let (ours, strangers) = (Identity::new(&["keys.example"]), Identity::new(&["keys.example"]));
+    let server = KeyServer::start_tls(&jwks(&[&key]), &ours);
+    let cluster = |name| Cluster::new(name, server.address());
+    let clusters = [
+        cluster("verified").tls(ours.authority_pem(), "keys.example"),
+        cluster("wrong-authority").tls(strangers.authority_pem(), "keys.example"),
+        cluster("wrong-name").tls(ours.authority_pem(), "other.example"),
+        cluster("no-tls"),
+    ];
+    let wrong = ["wrong-authority", "wrong-name", "no-tls"];
+    let names = || ["verified"].into_iter().chain(wrong);
+    let providers = names().map(|name| {
+        let remote = json!({"cluster": name, "uri": format!("https://keys.example/{name}")});
+        let issuer = format!("https://{name}.example");
+        json!({"name": name, "issuers": [issuer], "jwks": {"remote": remote}})
+    });
+    let rules = names().map(
+        |name| json!({"match": {"path": {"prefix": format!("/{name}")}}, "providers": [name]}),
+    );
+    let configuration =
+        json!({"providers": providers.collect::<Vec<_>>(), "rules": rules.collect::<Vec<_>>()});
+    let site = Site::with(world, server, |bootstrap| {
+        let bootstrap = clusters.into_iter().fold(bootstrap, |all, cluster| all.cluster(cluster));
+        bootstrap.listener(ingress(configuration))
+    });
+    let send = |name: &str| {
+        let issuer = format!("https://{name}.example");
+        let claims = json!({"iss": issuer, "sub": "usr-1", "exp": unix_now() + 300});
+        let bearer = format!("Bearer {}", Token::new(claims).signed_by(&key));
+        site.client().send(Request::get(format!("/{name}")).header("authorization", bearer))
+    };
+    send("verified").expect_status(200);
+    for name in wrong {
+        // Both VMs, and more than once.
+        site.wait_for_metric(&format!("jwks_fetch_error.{name}"), 4);
+        expect_denied(&send(name), 503, "keys_unavailable");
+        let line = [&*format!("provider={name} "), "[warning]", "jwks: fetch failed: "];
+        assert!(site.log_lines(&line) > 0, "{name}\n{}", site.envoy.log_tail());
+        assert_eq!(site.metric(&format!("jwks_fetch_ok.{name}")), 0);
+    }
+    let stat = |name: &str| site.envoy.stat(&format!("cluster.{name}")).unwrap();
+    assert!(stat("verified.ssl.handshake") >= 1);
+    assert!(stat("wrong-authority.ssl.fail_verify_error") >= 1);
+    assert!(stat("wrong-name.ssl.fail_verify_san") >= 1);
+    let asked: Vec<_> = site.keys.requests().into_iter().map(|request| request.path).collect();
+    assert_eq!(asked, ["/verified", "/verified"], "a request to no one else");
+    send("verified").expect_status(200);
+    assert_eq!(site.app.count(), 2);
     site.end(world);
 }
 
