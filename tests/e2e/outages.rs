@@ -5,10 +5,12 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use ct_codecs::{Base64UrlSafeNoPadding, Encoder};
 use libtest_mimic::Trial;
 use serde_json::json;
 use session_token_harness::bootstrap::Cluster;
 use session_token_harness::client::{Client, Connection, Request, Response};
+use session_token_harness::envoy::NEWEST;
 use session_token_harness::key_server::KeyServer;
 use session_token_harness::keys::{Algorithm, SigningKey, jwks};
 use session_token_harness::tls::Identity;
@@ -18,16 +20,21 @@ use crate::site::{Site, corbado, eventually, expect_denied, get, ingress, remote
 use crate::trial;
 use crate::world::{World, cookies_around, session};
 
-/// All tests, for one Envoy.
+/// All tests, for one Envoy; the longest for the newest only.
 pub(crate) fn trials(world: &Arc<World>) -> Vec<Trial> {
-    vec![
+    let mut trials = vec![
         trial(world, "outages::outage_during_service", outage_during_service),
         trial(world, "outages::old_cookies", old_cookies),
-        trial(world, "outages::rotation_under_a_flood", rotation_under_a_flood),
         trial(world, "outages::a_crowd_at_a_cold_start", a_crowd_at_a_cold_start),
-        trial(world, "outages::four_workers", four_workers),
         trial(world, "outages::key_server_with_tls", key_server_with_tls),
-    ]
+    ];
+    if world.version() == NEWEST {
+        trials.extend([
+            trial(world, "outages::rotation_under_a_flood", rotation_under_a_flood),
+            trial(world, "outages::four_workers", four_workers),
+        ]);
+    }
+    trials
 }
 
 /// Not one request fails before `stale_if_error`, and not one is let in or called wrong after it.
@@ -134,7 +141,8 @@ fn rotation_under_a_flood(world: &World) {
             (0..FORGERS).map(|_| scope.spawn(|| flood.forge_until_over())).collect();
         // Also when an assertion below fails.
         let end = EndOfFlood(&flood);
-        eventually("the flood has caused a fetch", || site.keys.count() >= 3);
+        let sent = || flood.sent.load(Ordering::Relaxed);
+        eventually("the flood has come", || sent() >= 1_000);
         let rotated = Instant::now();
         site.keys.serve(&jwks(&[&old, &new]));
         let fresh = session("usr-2").signed_by(&new);
@@ -152,7 +160,7 @@ fn rotation_under_a_flood(world: &World) {
         assert!(took < SPACING + FETCH_AND_TICK, "{took:?}");
         let fetches = site.keys.count();
         eventually("10,000 forgeries and one more fetch", || {
-            flood.sent.load(Ordering::Relaxed) >= 10_000 && site.keys.count() > fetches
+            sent() >= 10_000 && site.keys.count() > fetches
         });
         drop(end);
         forgers.into_iter().map(|forger| forger.join().unwrap()).sum::<usize>()
@@ -174,7 +182,8 @@ fn rotation_under_a_flood(world: &World) {
 /// Forged tokens, each with a `kid` of its own and garbage for a signature.
 struct Flood {
     client: Client,
-    key: SigningKey,
+    /// Payload and signature of each.
+    rest: String,
     sent: AtomicUsize,
     over: AtomicBool,
 }
@@ -190,8 +199,10 @@ impl Drop for EndOfFlood<'_> {
 
 impl Flood {
     fn new(site: &Site, key: &SigningKey) -> Self {
+        let token = session("x").with_signature(key, &[7; 256]);
+        let rest = token.split_once('.').unwrap().1.to_owned();
         let (sent, over) = (AtomicUsize::new(0), AtomicBool::new(false));
-        Self { client: site.client(), key: key.clone(), sent, over }
+        Self { client: site.client(), rest, sent, over }
     }
 
     /// Says how many were refused as they should be.
@@ -199,13 +210,15 @@ impl Flood {
         let mut connection = self.client.connect().unwrap();
         let mut refused = 0;
         while !self.over.load(Ordering::Relaxed) {
-            let kid = format!("forged-{}", self.sent.fetch_add(1, Ordering::Relaxed));
-            let token = session("x").with_signature(&self.key.with_kid(&kid), &[7; 256]);
+            let number = self.sent.fetch_add(1, Ordering::Relaxed);
+            let header = format!(r#"{{"alg":"RS256","kid":"forged-{number}"}}"#);
+            let header = Base64UrlSafeNoPadding::encode_to_string(header).unwrap();
+            let token = format!("{header}.{}", self.rest);
             let response = connection.send(&get(&token)).unwrap();
             let is_refused = response.status == 401 && response.json()["reason"] == "unknown_key";
             refused += usize::from(is_refused);
             // Both cores are not for the flood alone.
-            thread::sleep(Duration::from_millis(5));
+            thread::sleep(Duration::from_millis(2));
         }
         refused
     }
@@ -272,14 +285,16 @@ fn a_crowd_at_a_cold_start(world: &World) {
     }
     let room: usize = waiting.iter().map(|(visitor, _)| visitor.weight()).sum();
     assert_eq!(room, 200, "{} wait", waiting.len());
-    site.wait_for_metric("waiting_streams", waiting.len() as u64);
+    site.wait_for_metric("waiting_streams", u64::try_from(waiting.len()).unwrap());
     let (leavers, stayers): (Vec<_>, Vec<_>) =
         waiting.into_iter().map(|(visitor, _)| visitor).partition(Visitor::leaves);
     assert!(leavers.iter().any(Visitor::is_upload) && stayers.iter().any(Visitor::is_upload));
     let gone = || site.envoy.stat("http.ingress.downstream_cx_destroy_remote").unwrap();
-    let (left, before) = (leavers.iter().filter(|visitor| !visitor.is_upload()).count(), gone());
+    // A paused upload's connection may be looked at only when it goes on.
+    let left = leavers.iter().filter(|visitor| !visitor.is_upload()).count();
+    let expected = gone() + u64::try_from(left).unwrap();
     drop(leavers);
-    eventually("Envoy has noticed", || gone() >= before + left as u64);
+    eventually("Envoy has noticed", || gone() >= expected);
     assert_eq!(site.app.count(), 0, "nobody passes without keys");
     assert_eq!(site.keys.count(), 2, "one fetch a VM, however many wait");
     site.keys.serve(&jwks(&[&key]));
