@@ -28,6 +28,7 @@ mod hostile;
 mod keys;
 mod matching;
 mod metrics;
+mod outages;
 mod readme;
 mod secrets;
 mod shipped;
@@ -48,6 +49,7 @@ fn main() -> ExitCode {
         }
         trials.extend(keys::trials(&world));
         trials.extend(waiting::trials(&world));
+        trials.extend(outages::trials(&world));
         trials.extend(configuration::trials(&world));
         trials.extend(shipped::trials(&world));
         trials.extend(func_e::trials(&world));

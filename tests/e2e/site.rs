@@ -30,11 +30,22 @@ impl Site {
         keys: KeyServer,
         complete: impl FnOnce(Bootstrap) -> Bootstrap,
     ) -> Self {
+        Self::with_workers(world, 1, keys, complete)
+    }
+
+    /// As `with`, and with so many worker threads.
+    pub(crate) fn with_workers(
+        world: &World,
+        workers: u32,
+        keys: KeyServer,
+        complete: impl FnOnce(Bootstrap) -> Bootstrap,
+    ) -> Self {
         let app = Backend::start("app");
         let bootstrap = Bootstrap::new()
             .cluster(Cluster::new("app", app.address()))
             .cluster(Cluster::new("keys", keys.address()));
-        let options = EnvoyOptions::new(world.binary(), complete(bootstrap));
+        let mut options = EnvoyOptions::new(world.binary(), complete(bootstrap));
+        options.concurrency = workers;
         let envoy = Envoy::start(options).unwrap_or_else(|error| panic!("{error}"));
         Self { envoy, app, keys }
     }

@@ -259,6 +259,24 @@ impl Cluster {
         self.protocol(json!({ "explicit_http_config": { "http2_protocol_options": {} } }))
     }
 
+    /// Speaks TLS, and only to a server with a certificate for `name` by this authority (PEM).
+    pub fn tls(mut self, authority: &str, name: &str) -> Self {
+        self.0["transport_socket"] = json!({
+            "name": "envoy.transport_sockets.tls",
+            "typed_config": {
+                "@type": type_url("transport_sockets.tls.v3.UpstreamTlsContext"),
+                "sni": name,
+                "common_tls_context": { "validation_context": {
+                    "trusted_ca": { "inline_string": authority },
+                    "match_typed_subject_alt_names": [
+                        { "san_type": "DNS", "matcher": { "exact": name } },
+                    ],
+                } },
+            },
+        });
+        self
+    }
+
     /// Merges any further fields.
     pub fn override_with(mut self, fields: Value) -> Self {
         merge(&mut self.0, fields);

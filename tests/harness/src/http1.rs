@@ -8,7 +8,7 @@ use std::io::{self, Read, Write};
 
 use crate::header_lines::HeaderLines;
 
-/// A TCP or, later, a TLS stream.
+/// A TCP or a TLS stream.
 pub(crate) trait Stream: Read + Write + Send {}
 
 impl<S: Read + Write + Send> Stream for S {}

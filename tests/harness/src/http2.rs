@@ -190,6 +190,7 @@ async fn answer(
         headers.push(&line.name, &line.value);
     }
     let answer = handler.answer(ReceivedRequest {
+        received_at: std::time::Instant::now(),
         protocol: Protocol::Http2,
         method: head.method.as_str().to_owned(),
         path,

@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use crate::answer::{Answer, Fault};
 use crate::server::{Handler, LOOPBACK, ReceivedRequest, RequestLog, Server, unpoisoned};
+use crate::tls::Identity;
 
 /// A running key server. It answers every path alike and records what it was asked.
 pub struct KeyServer {
@@ -33,13 +34,22 @@ impl KeyServer {
     ///
     /// The port is in use or not ours to take.
     pub fn bind(address: SocketAddr, document: &Value) -> io::Result<Self> {
-        let state = Arc::new(State {
-            answer: Mutex::new(Some(Answer::json(document))),
-            changed: Condvar::new(),
-            received: RequestLog::default(),
-        });
+        let state = Arc::new(State::new(document));
         let server = Server::bind(address, KeyHandler(Arc::clone(&state)))?;
         Ok(Self { state, server })
+    }
+
+    /// Serves `document` over TLS on a free port of 127.0.0.1.
+    ///
+    /// # Panics
+    ///
+    /// When no port is free.
+    pub fn start_tls(document: &Value, identity: &Identity) -> Self {
+        let state = Arc::new(State::new(document));
+        let handler = KeyHandler(Arc::clone(&state));
+        let server = Server::bind_tls(LOOPBACK, identity.clone(), handler)
+            .unwrap_or_else(|error| panic!("key server: {error}"));
+        Self { state, server }
     }
 
     /// The bound address; it stays the same over [`stop`](Self::stop).
@@ -123,6 +133,16 @@ struct State {
     answer: Mutex<Option<Answer>>,
     changed: Condvar,
     received: RequestLog,
+}
+
+impl State {
+    fn new(document: &Value) -> Self {
+        Self {
+            answer: Mutex::new(Some(Answer::json(document))),
+            changed: Condvar::new(),
+            received: RequestLog::default(),
+        }
+    }
 }
 
 struct KeyHandler(Arc<State>);

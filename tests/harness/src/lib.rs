@@ -47,6 +47,7 @@ pub mod client;
 pub mod key_server;
 pub mod keys;
 pub mod server;
+pub mod tls;
 pub mod token;
 
 // Envoy itself.

@@ -1,7 +1,7 @@
 //! A small HTTP/1.1 server: one thread a connection, an answer for each request.
 //!
 //! It can be stopped, so that its port refuses connections, and started again on the same port.
-//! TLS fits between the accepted socket and [`Wire`], which takes any stream.
+//! TLS, if any, lies between the accepted socket and [`Wire`], which takes any stream.
 
 use std::collections::HashMap;
 use std::io;
@@ -14,10 +14,12 @@ use std::time::{Duration, Instant};
 use crate::answer::{Answer, Fault};
 use crate::header_lines::HeaderLines;
 use crate::http1::{Framing, Wire};
+use crate::tls::Identity;
 
 /// A running server. Dropping it closes its port and its connections.
 pub struct Server {
     address: SocketAddr,
+    tls: Option<Identity>,
     handler: Arc<dyn Handler>,
     running: Option<Running>,
 }
@@ -25,6 +27,8 @@ pub struct Server {
 /// One request as it arrived.
 #[derive(Clone, Debug)]
 pub struct ReceivedRequest {
+    /// When all of it had come.
+    pub received_at: Instant,
     /// The protocol on the wire.
     pub protocol: Protocol,
     /// The method.
@@ -75,9 +79,30 @@ impl Server {
     ///
     /// The port is in use or not ours to take.
     pub fn bind(address: SocketAddr, handler: impl Handler) -> io::Result<Self> {
+        Self::bind_any(address, None, handler)
+    }
+
+    /// Listens on `address` and speaks TLS (1.2 and 1.3) there.
+    ///
+    /// # Errors
+    ///
+    /// The port is in use or not ours to take.
+    pub fn bind_tls(
+        address: SocketAddr,
+        identity: Identity,
+        handler: impl Handler,
+    ) -> io::Result<Self> {
+        Self::bind_any(address, Some(identity), handler)
+    }
+
+    fn bind_any(
+        address: SocketAddr,
+        tls: Option<Identity>,
+        handler: impl Handler,
+    ) -> io::Result<Self> {
         let handler: Arc<dyn Handler> = Arc::new(handler);
-        let running = Running::start(address, Arc::clone(&handler))?;
-        Ok(Self { address: running.address, handler, running: Some(running) })
+        let running = Running::start(address, tls.clone(), Arc::clone(&handler))?;
+        Ok(Self { address: running.address, tls, handler, running: Some(running) })
     }
 
     /// Listens on a free port of 127.0.0.1.
@@ -107,7 +132,7 @@ impl Server {
     /// When another process took the port meanwhile.
     pub fn start_again(&mut self) {
         if self.running.is_none() {
-            let running = Running::start(self.address, Arc::clone(&self.handler))
+            let running = Running::start(self.address, self.tls.clone(), Arc::clone(&self.handler))
                 .unwrap_or_else(|error| panic!("port {} was taken: {error}", self.address.port()));
             self.running = Some(running);
         }
@@ -150,16 +175,22 @@ struct Running {
 }
 
 struct Shared {
+    tls: Option<Identity>,
     stopping: AtomicBool,
     next: AtomicU64,
     connections: Mutex<HashMap<u64, TcpStream>>,
 }
 
 impl Running {
-    fn start(address: SocketAddr, handler: Arc<dyn Handler>) -> io::Result<Self> {
+    fn start(
+        address: SocketAddr,
+        tls: Option<Identity>,
+        handler: Arc<dyn Handler>,
+    ) -> io::Result<Self> {
         let listener = TcpListener::bind(address)?;
         let address = listener.local_addr()?;
         let shared = Arc::new(Shared {
+            tls,
             stopping: AtomicBool::new(false),
             next: AtomicU64::new(0),
             connections: Mutex::new(HashMap::new()),
@@ -210,7 +241,10 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>, handler: &Arc<dyn Handle
 fn serve(stream: TcpStream, shared: &Shared, handler: &dyn Handler) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let closer = stream.try_clone()?;
-    let mut wire = Wire::new(stream);
+    let mut wire = match &shared.tls {
+        None => Wire::new(stream),
+        Some(identity) => Wire::new(identity.wrap(stream)?),
+    };
     let result = serve_requests(&mut wire, shared, handler);
     let _ = closer.shutdown(Shutdown::Both);
     result
@@ -226,6 +260,7 @@ fn serve_requests(wire: &mut Wire, shared: &Shared, handler: &dyn Handler) -> io
         let close = head.headers.lists("connection", "close");
         let method = head.method.clone();
         let answer = handler.answer(ReceivedRequest {
+            received_at: Instant::now(),
             protocol: Protocol::Http1,
             method: head.method,
             path: head.target,
