@@ -97,8 +97,8 @@ fn remove_source_headers<'h>(
         } else {
             plan.is_alias_of_source(name)
         };
-        if goes && !edits.removals.contains(&name) {
-            edits.removals.push(name);
+        if goes {
+            remove(edits, name);
         }
     }
 }

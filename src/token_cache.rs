@@ -116,7 +116,7 @@ impl TokenCache {
 
     /// Makes room anywhere but in the newest entry, whose hash is `newest`.
     fn evict_one(&mut self, newest: u64) -> bool {
-        // Two rounds and a half: the first may find nothing but entries that were used.
+        // Three rounds: the first may find nothing but entries that were used.
         for _ in 0..self.sets.len().saturating_mul(3) {
             let at = if self.hand < self.sets.len() { self.hand } else { 0 };
             self.hand = at.saturating_add(1);
