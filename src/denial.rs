@@ -9,7 +9,9 @@
 
 use std::time::Duration;
 
+use crate::authorize::Shortfall;
 use crate::policy::ResponsePolicy;
+use crate::provider::supertokens;
 use crate::reason::Reason;
 use crate::request::RequestHead;
 
@@ -28,14 +30,23 @@ pub struct Denial {
     pub details: String,
 }
 
+/// What an answer tells.
+#[derive(Clone, Copy, Debug)]
+pub struct Cause<'a> {
+    /// Why the request is refused.
+    pub reason: Reason,
+    /// When to try again, where the answer is 503.
+    pub retry_after: Duration,
+    /// What of the rule's demands is not met.
+    pub shortfall: Option<&'a Shortfall>,
+    /// How the vendor's front end wants to be told, if the session is a vendor's that does.
+    pub vendor: Option<supertokens::Answers>,
+}
+
 impl Denial {
-    /// The answer to `head`; `retry_after` is told where the answer is 503.
-    pub fn new(
-        reason: Reason,
-        retry_after: Duration,
-        head: &RequestHead<'_>,
-        policy: &ResponsePolicy,
-    ) -> Self {
+    /// The answer to `head`.
+    pub fn new(cause: &Cause<'_>, head: &RequestHead<'_>, policy: &ResponsePolicy) -> Self {
+        let Cause { reason, retry_after, shortfall: _, vendor: _ } = *cause;
         let Shape { status, title, error } = shape(reason);
         let mut headers: Vec<(&'static str, Vec<u8>)> = vec![("cache-control", b"no-store".into())];
         let body = if head.is_grpc() {
@@ -99,10 +110,21 @@ fn shape(reason: Reason) -> Shape {
         Reason::IssuerMismatch => invalid_token("The token's issuer is not trusted here"),
         Reason::AudienceMismatch => invalid_token("The token is for another audience"),
         Reason::NotASession => invalid_token("The token is not a session"),
+        Reason::StaleSession => Shape {
+            status: 401,
+            title: "Unauthorized",
+            error: Some(("insufficient_user_authentication", "The last login is too long ago")),
+        },
         Reason::MultipleCredentials => invalid_token("There are several credentials"),
         Reason::ConflictingCredentials => invalid_token("Two credentials differ"),
         Reason::DuplicateCookie => invalid_token("Two session cookies differ"),
-        Reason::DeniedByRule => plain(403, "Forbidden"),
+        Reason::LegacySession | Reason::AntiCsrf => plain(401, "Unauthorized"),
+        Reason::InsufficientClaims => Shape {
+            status: 403,
+            title: "Forbidden",
+            error: Some(("insufficient_scope", "The token's claims do not suffice")),
+        },
+        Reason::CrossSite | Reason::DeniedByRule => plain(403, "Forbidden"),
         Reason::KeysUnavailable | Reason::Overloaded => plain(503, "Service Unavailable"),
         Reason::MalformedRequest | Reason::AmbiguousPath => plain(400, "Bad Request"),
         Reason::MethodNotAllowed => plain(405, "Method Not Allowed"),
@@ -160,7 +182,16 @@ mod tests {
     }
 
     fn denial(reason: Reason, head: &RequestHead<'_>, policy: &ResponsePolicy) -> Denial {
-        Denial::new(reason, Duration::ZERO, head, policy)
+        caused(reason, Duration::ZERO, head, policy)
+    }
+
+    fn caused(
+        reason: Reason,
+        retry_after: Duration,
+        head: &RequestHead<'_>,
+        policy: &ResponsePolicy,
+    ) -> Denial {
+        Denial::new(&Cause { reason, retry_after, shortfall: None, vendor: None }, head, policy)
     }
 
     fn value(denial: &Denial, name: &str) -> Option<String> {
@@ -174,9 +205,14 @@ mod tests {
     #[test]
     fn each_reason_has_its_answer() {
         const INVALID: &str = "Bearer error=\"invalid_token\", error_description=\"";
+        const STALE: &str =
+            "Bearer error=\"insufficient_user_authentication\", error_description=\"";
+        const INSUFFICIENT: &str = "Bearer error=\"insufficient_scope\", error_description=\"";
         for reason in Reason::ALL {
             let (status, title, error) = match reason.word() {
-                "missing" => (401, "Unauthorized", Some("Bearer")),
+                "missing" | "legacy_session" | "anti_csrf" => (401, "Unauthorized", Some("Bearer")),
+                "stale_session" => (401, "Unauthorized", Some(STALE)),
+                "insufficient_claims" => (403, "Forbidden", Some(INSUFFICIENT)),
                 "malformed"
                 | "algorithm_not_allowed"
                 | "unknown_key"
@@ -194,7 +230,7 @@ mod tests {
                 | "multiple_credentials"
                 | "conflicting_credentials"
                 | "duplicate_cookie" => (401, "Unauthorized", Some(INVALID)),
-                "denied_by_rule" => (403, "Forbidden", Some("Bearer")),
+                "denied_by_rule" | "cross_site" => (403, "Forbidden", Some("Bearer")),
                 "keys_unavailable" | "overloaded" => (503, "Service Unavailable", None),
                 "malformed_request" | "ambiguous_path" => (400, "Bad Request", None),
                 "method_not_allowed" => (405, "Method Not Allowed", None),
@@ -213,9 +249,9 @@ mod tests {
             assert_eq!(content_type.as_deref(), Some("application/problem+json"));
             let challenge = value(&denial, "www-authenticate");
             match error {
-                Some(INVALID) => {
+                Some(start @ (INVALID | STALE | INSUFFICIENT)) => {
                     let challenge = challenge.unwrap();
-                    assert!(challenge.starts_with(INVALID) && challenge.ends_with('"'));
+                    assert!(challenge.starts_with(start) && challenge.ends_with('"'));
                     assert_eq!(challenge.matches('"').count(), 4, "{challenge}");
                 }
                 other => assert_eq!(challenge.as_deref(), other, "{reason}"),
@@ -274,7 +310,7 @@ mod tests {
             (Duration::MAX, "18446744073709551615"),
         ] {
             let policy = ResponsePolicy::default();
-            let denial = Denial::new(Reason::KeysUnavailable, after, &head("GET", &[]), &policy);
+            let denial = caused(Reason::KeysUnavailable, after, &head("GET", &[]), &policy);
             assert_eq!(value(&denial, "retry-after").as_deref(), Some(expected), "{after:?}");
         }
     }

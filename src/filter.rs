@@ -17,7 +17,7 @@ use std::rc::Rc;
 
 use crate::bad_signatures::BadSignatures;
 use crate::credential::{Choice, NoCredential, Reading, SourcePlan};
-use crate::denial::Denial;
+use crate::denial::{Cause, Denial};
 use crate::edits::HeaderEdits;
 use crate::filter::budget::{PortableFailures, Verifications};
 use crate::filter::journal::{DenialRecord, Journal, LogLine};
@@ -33,7 +33,7 @@ use crate::jwt::signature::SignatureVerifier;
 use crate::matcher::Host;
 use crate::path::without_query;
 use crate::policy::{Access, Policy, Rule};
-use crate::provider::ProviderId;
+use crate::provider::{Provider, ProviderId};
 use crate::reason::Reason;
 use crate::request::{RequestHead, RequestLine};
 use crate::stats::{Counter, Stats};
@@ -128,8 +128,13 @@ impl Filter {
         };
         self.stats.count_denied(refusal.reason);
         self.record(now, head, &refusal);
-        let retry_after = refusal.retry_after;
-        Verdict::Deny(Denial::new(refusal.reason, retry_after, head, &policy.responses))
+        let cause = Cause {
+            reason: refusal.reason,
+            retry_after: refusal.retry_after,
+            shortfall: refusal.shortfall.as_ref(),
+            vendor: vendor_of(&policy, &refusal).and_then(|provider| provider.vendor_answers),
+        };
+        Verdict::Deny(Denial::new(&cause, head, &policy.responses))
     }
 
     /// Which request trailers must not reach a backend: what no client may send as a header, and
@@ -329,6 +334,14 @@ impl Filter {
         };
         self.journal.note_denial(now, &record);
     }
+}
+
+/// Whose front end is told: the refused token's provider's, else that of the rule's first one.
+fn vendor_of<'p>(policy: &'p Policy, refusal: &Refusal) -> Option<&'p Provider> {
+    let rule = refusal.rule.map(|index| policy.rules.get(index).unwrap_or(&policy.default));
+    let first = rule.and_then(|rule| rule.providers.first());
+    let id = refusal.provider.as_ref().or(first)?;
+    policy.providers.get(id.index())
 }
 
 /// The rule that decides, with its place; the default's is behind the last.

@@ -45,6 +45,7 @@ pub mod policy;
 pub mod provider;
 
 // A decision, and what follows from it.
+pub mod authorize;
 pub mod bad_signatures;
 pub mod credential;
 pub mod denial;

@@ -15,6 +15,7 @@ use crate::reason::Reason;
 use crate::time::UnixTime;
 
 pub mod corbado;
+pub mod supertokens;
 
 /// One entry of `providers`, ready for requests.
 #[derive(Debug)]
@@ -49,6 +50,8 @@ pub struct Provider {
     pub strict_key_id: bool,
     /// Whether `sub` must be a non-empty string.
     pub subject_required: bool,
+    /// How refusals look to this vendor's front end; nothing: like everybody's.
+    pub vendor_answers: Option<supertokens::Answers>,
     /// Which claims backends get as headers.
     pub claim_headers: Rc<[ClaimHeader]>,
 }

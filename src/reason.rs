@@ -37,12 +37,22 @@ pub enum Reason {
     AudienceMismatch,
     /// A genuine token of the provider, but no session of a user.
     NotASession,
+    /// The user logged in longer ago than the rule allows.
+    StaleSession,
     /// Several credentials in one header.
     MultipleCredentials,
     /// Two sources carry different tokens.
     ConflictingCredentials,
     /// Several cookies of one name carry different tokens.
     DuplicateCookie,
+    /// SuperTokens: the cookie of sessions that its SDKs gave up long ago.
+    LegacySession,
+    /// SuperTokens: its own proof against cross-site requests is missing or wrong.
+    AntiCsrf,
+    /// A page of another site sent the session's cookie.
+    CrossSite,
+    /// The token does not claim what the rule asks for.
+    InsufficientClaims,
     /// A rule says that nobody may.
     DeniedByRule,
     /// There is no set of keys to verify with.
@@ -59,7 +69,7 @@ pub enum Reason {
 
 impl Reason {
     /// All of them, in the order of their metrics.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 29] = [
         Self::Missing,
         Self::Malformed,
         Self::AlgorithmNotAllowed,
@@ -75,9 +85,14 @@ impl Reason {
         Self::IssuerMismatch,
         Self::AudienceMismatch,
         Self::NotASession,
+        Self::StaleSession,
         Self::MultipleCredentials,
         Self::ConflictingCredentials,
         Self::DuplicateCookie,
+        Self::LegacySession,
+        Self::AntiCsrf,
+        Self::CrossSite,
+        Self::InsufficientClaims,
         Self::DeniedByRule,
         Self::KeysUnavailable,
         Self::Overloaded,
@@ -104,9 +119,14 @@ impl Reason {
             Self::IssuerMismatch => "issuer_mismatch",
             Self::AudienceMismatch => "audience_mismatch",
             Self::NotASession => "not_a_session",
+            Self::StaleSession => "stale_session",
             Self::MultipleCredentials => "multiple_credentials",
             Self::ConflictingCredentials => "conflicting_credentials",
             Self::DuplicateCookie => "duplicate_cookie",
+            Self::LegacySession => "legacy_session",
+            Self::AntiCsrf => "anti_csrf",
+            Self::CrossSite => "cross_site",
+            Self::InsufficientClaims => "insufficient_claims",
             Self::DeniedByRule => "denied_by_rule",
             Self::KeysUnavailable => "keys_unavailable",
             Self::Overloaded => "overloaded",

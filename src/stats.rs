@@ -21,6 +21,7 @@ impl Stats {
             .iter()
             .map(|(_, name)| counter(format!("session_token.{name}")))
             .chain(Reason::ALL.iter().map(|r| counter(format!("session_token.denied.{r}"))))
+            .chain(Reason::ALL.iter().map(|r| counter(format!("session_token.would_deny.{r}"))))
             .chain([gauge("session_token.waiting_streams".into())])
             .chain([gauge("session_token.portable_crypto".into())])
             .chain(policy.providers.iter().flat_map(|provider| {
@@ -50,8 +51,12 @@ impl Stats {
 
     /// Counts one refusal.
     pub fn count_denied(&mut self, reason: Reason) {
-        let place = Reason::ALL.iter().position(|other| *other == reason);
-        self.add(COUNTERS.len().saturating_add(place.unwrap_or_default()), 1);
+        self.add(DENIED.saturating_add(place_of(reason)), 1);
+    }
+
+    /// Counts one request that report mode let through.
+    pub fn count_would_deny(&mut self, reason: Reason) {
+        self.add(WOULD_DENY.saturating_add(place_of(reason)), 1);
     }
 
     /// One stream more (1) or less (-1) waits for keys.
@@ -149,9 +154,11 @@ pub enum Counter {
     TokenCacheEvicted,
     /// A claim could not be written as a header.
     ClaimHeaderSkipped,
+    /// `csrf.mode: report` let a cross-site request through.
+    CsrfReport,
 }
 
-const COUNTERS: [(Counter, &str); 8] = [
+const COUNTERS: [(Counter, &str); 9] = [
     (Counter::Allowed, "allowed"),
     (Counter::AllowedPublic, "allowed_public"),
     (Counter::AllowedOptional, "allowed_optional"),
@@ -160,10 +167,18 @@ const COUNTERS: [(Counter, &str); 8] = [
     (Counter::TokenCacheMiss, "token_cache_miss"),
     (Counter::TokenCacheEvicted, "token_cache_evicted"),
     (Counter::ClaimHeaderSkipped, "claim_header_skipped"),
+    (Counter::CsrfReport, "csrf_report"),
 ];
 
-const WAITING_STREAMS: usize = COUNTERS.len() + Reason::ALL.len();
+const DENIED: usize = COUNTERS.len();
+const WOULD_DENY: usize = DENIED + Reason::ALL.len();
+const WAITING_STREAMS: usize = WOULD_DENY + Reason::ALL.len();
 const PORTABLE_CRYPTO: usize = WAITING_STREAMS + 1;
+
+/// The place of a reason among all.
+fn place_of(reason: Reason) -> usize {
+    Reason::ALL.iter().position(|other| *other == reason).unwrap_or_default()
+}
 
 /// The place of a provider's metric; each has four.
 fn provider_place(provider: ProviderId, metric: usize) -> usize {
@@ -219,6 +234,8 @@ mod tests {
         for reason in Reason::ALL {
             let name = format!("denied.{}", reason.word());
             check(&|stats| stats.count_denied(reason), &name, Change::Add(1));
+            let name = format!("would_deny.{}", reason.word());
+            check(&|stats| stats.count_would_deny(reason), &name, Change::Add(1));
         }
         check(&|stats| stats.waiting(-1), "waiting_streams", Change::Add(-1));
         check(&|stats| stats.portable_crypto(true), "portable_crypto", Change::Set(1));

@@ -153,8 +153,10 @@ fn every_field_arrives() {
         keys,
         strict_key_id,
         subject_required,
+        vendor_answers,
         claim_headers,
     } = partner;
+    assert_eq!(*vendor_answers, None);
     assert_eq!(&**name, "partner");
     assert_eq!(*issuers, Issuers::OneOf(vec!["https://id.partner.example".into()]));
     assert_eq!(*audiences, ["orders".into(), "billing".into()]);

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::authorize::Shortfall;
 use crate::filter::waiting::Need;
 use crate::provider::ProviderId;
 use crate::reason::Reason;
@@ -40,12 +41,14 @@ pub(super) struct Refusal {
     pub(super) rule: Option<usize>,
     pub(super) provider: Option<ProviderId>,
     pub(super) key_id: Option<Box<str>>,
+    /// For the client alone, never for the log: it holds claims.
+    pub(super) shortfall: Option<Shortfall>,
 }
 
 impl Refusal {
     pub(super) fn new(reason: Reason) -> Self {
-        let (rule, provider, key_id) = (None, None, None);
-        Self { reason, retry_after: Duration::ZERO, rule, provider, key_id }
+        let (rule, provider, key_id, shortfall) = (None, None, None, None);
+        Self { reason, retry_after: Duration::ZERO, rule, provider, key_id, shortfall }
     }
 
     pub(super) fn at(self, rule: usize) -> Self {

@@ -128,6 +128,7 @@ fn compile_one(raw: raw::Provider<'_>, token_headers: &[HeaderName]) -> Option<P
         keys: keys?,
         strict_key_id: is_preset,
         subject_required: is_preset,
+        vendor_answers: None,
         claim_headers: claim_headers?.into(),
     })
 }

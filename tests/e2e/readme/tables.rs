@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 use session_token_filter::config;
-use session_token_filter::denial::Denial;
+use session_token_filter::denial::{Cause, Denial};
 use session_token_filter::policy::Policy;
 use session_token_filter::reason::Reason;
 use session_token_filter::request::RequestHead;
@@ -60,7 +60,9 @@ pub(super) fn check_reasons(readme: &str) {
     let Policy { responses, .. } = config::load(base("").to_string().as_bytes()).unwrap().policy;
     let head = RequestHead::new(Vec::new(), false);
     let real = Reason::ALL.map(|reason| {
-        let denial = Denial::new(reason, Duration::ZERO, &head, &responses);
+        let retry_after = Duration::ZERO;
+        let cause = Cause { reason, retry_after, shortfall: None, vendor: None };
+        let denial = Denial::new(&cause, &head, &responses);
         (reason.to_string(), denial.status.to_string())
     });
     let listed: Vec<_> =
