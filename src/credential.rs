@@ -14,6 +14,7 @@
 use std::borrow::Cow;
 use std::rc::Rc;
 
+use crate::bytes;
 use crate::cookie::{Cookie, CookieLine, CookieName};
 use crate::extractor::{HeaderContent, Scheme, Source};
 use crate::jwt::token::UnverifiedToken;
@@ -202,7 +203,7 @@ impl SourcePlan {
                 [] => continue,
                 [only] => &**only,
                 twins => {
-                    return self.choose_twins(planned, twins, presented, providers, read);
+                    return self.choose_twins(place, twins, presented, providers, read);
                 }
             };
             let known = passed.iter().position(|(other, _)| *other == place);
@@ -213,7 +214,8 @@ impl SourcePlan {
             match self.owner(planned, &reading) {
                 Some(owner) if owner == provider => {
                     self.check_conflicts(text, owner, presented, providers, read)?;
-                    return Ok(Choice::One(Candidate { owner, reading }));
+                    let place = self.place_of(text, place, presented);
+                    return Ok(Choice::One(Candidate { owner, reading, place }));
                 }
                 Some(_) => passed.push((place, reading)),
                 None => match planned.source {
@@ -230,13 +232,14 @@ impl SourcePlan {
 
     fn choose_twins<'p>(
         &self,
-        planned: &PlannedSource,
+        place: usize,
         twins: &'p [Cow<'_, [u8]>],
         presented: &'p Presented<'_>,
         providers: &[Provider],
         mut read: impl FnMut(&'p [u8]) -> Reading<'p>,
     ) -> Result<Choice<'p>, NoCredential> {
         let refused = NoCredential::Refused(Reason::DuplicateCookie);
+        let Some(planned) = self.sources.get(place) else { return Err(refused) };
         if planned.duplicates == DuplicateCookies::Reject || twins.len() > MAX_TWINS {
             return Err(refused);
         }
@@ -245,7 +248,10 @@ impl SourcePlan {
         for text in twins {
             let reading = read(text);
             match self.owner(planned, &reading) {
-                Some(owner) => candidates.push(Candidate { owner, reading }),
+                Some(owner) => {
+                    let place = self.place_of(text, place, presented);
+                    candidates.push(Candidate { owner, reading, place });
+                }
                 None => {
                     unclaimed.get_or_insert(reading.unclaimed());
                 }
@@ -321,6 +327,28 @@ impl SourcePlan {
             .zip(&presented.found)
             .filter(|(other, _)| other.source != planned.source)
             .flat_map(|(_, tokens)| tokens.distinct.iter().map(|text| &**text))
+    }
+
+    /// Where a token counts as found that stands at `place`: one that stands in a header too is the
+    /// header's, whatever the order of sources. No page of another site could have sent that.
+    fn place_of(&self, text: &[u8], place: usize, presented: &Presented<'_>) -> usize {
+        let is_header = |planned: &PlannedSource| match planned.source {
+            Source::Header { .. } => true,
+            Source::Cookie(_) => false,
+        };
+        if self.sources.get(place).is_none_or(is_header) {
+            return place;
+        }
+        let mut places = self.sources.iter().zip(&presented.found);
+        let header = places.position(|(planned, tokens)| {
+            is_header(planned) && tokens.distinct.iter().any(|other| bytes::same(other, text))
+        });
+        header.unwrap_or(place)
+    }
+
+    /// Where the credential was found.
+    pub fn source_of(&self, candidate: &Candidate<'_>) -> Option<&Source> {
+        self.sources.get(candidate.place).map(|planned| &planned.source)
     }
 
     /// Whom a token belongs to that stands in `planned`.
@@ -433,6 +461,8 @@ pub struct Candidate<'p> {
     pub owner: ProviderId,
     /// What it is.
     pub reading: Reading<'p>,
+    /// The place of its source among the plan's.
+    place: usize,
 }
 
 /// The credential, or those of which it must be one.

@@ -67,7 +67,7 @@ fn choose(policy: &Policy, lines: &[(&str, &str)]) -> (String, usize) {
     });
     let name = |id: ProviderId| policy.providers[id.index()].name.to_string();
     let word = match choice {
-        Ok(Choice::One(Candidate { owner, reading: Reading::Fresh { token, .. } })) => {
+        Ok(Choice::One(Candidate { owner, reading: Reading::Fresh { token, .. }, .. })) => {
             format!("{}: {}", name(owner), String::from_utf8_lossy(token.text()))
         }
         Ok(Choice::One(_)) => panic!("a credential that can't be read"),
@@ -301,4 +301,42 @@ fn a_plan_knows_what_is_its_own() {
             }),
         ],
     );
+}
+
+#[test]
+fn a_token_in_a_header_too_is_the_headers() {
+    let a = token("a", 1);
+    let (bearer_line, cookie_line) = (format!("Bearer {a}"), format!("s={a}"));
+    let other = format!("Bearer {}", token("a", 2));
+    let (header, session) = ("header authorization", "cookie s");
+    for (name, order, lines, expected) in [
+        ("the cookie alone", vec![cookie("s"), bearer()], vec![("cookie", &cookie_line)], session),
+        (
+            "both, the cookie first",
+            vec![cookie("s"), bearer()],
+            vec![("cookie", &cookie_line), ("authorization", &bearer_line)],
+            header,
+        ),
+        (
+            "both, the header first",
+            vec![bearer(), cookie("s")],
+            vec![("cookie", &cookie_line), ("authorization", &bearer_line)],
+            header,
+        ),
+        (
+            "another in the header",
+            vec![cookie("s"), bearer()],
+            vec![("cookie", &cookie_line), ("authorization", &other)],
+            session,
+        ),
+    ] {
+        let policy = policy(&[sources(&order)]);
+        let pairs = lines.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes()));
+        let head = RequestHead::new(pairs.collect(), false);
+        let plan = SourcePlan::new(&policy.default, &policy.providers);
+        let presented = plan.find(&head);
+        let choice = plan.choose(&presented, &policy.providers, |text| read(text, &policy));
+        let Ok(Choice::One(candidate)) = choice else { panic!("{name}") };
+        assert_eq!(plan.source_of(&candidate).unwrap().to_string(), expected, "{name}");
+    }
 }
