@@ -362,6 +362,8 @@ impl<'a> Path<'a> {
 /// `responses`
 pub(super) struct Responses<'a> {
     pub(super) realm: Field<Text<'a>>,
+    pub(super) login_url: Field<Text<'a>>,
+    pub(super) return_hosts: Field<Texts<'a>>,
     pub(super) cors_origins: Field<Texts<'a>>,
 }
 
@@ -369,6 +371,10 @@ impl<'a> Responses<'a> {
     fn read(node: Node<'a>) -> Option<Self> {
         node.object(|fields| Self {
             realm: fields.optional("realm", Node::some_text),
+            login_url: fields.optional("login_url", Node::some_text),
+            return_hosts: fields.optional("return_hosts", |node| {
+                node.some_list("leave it out for the default", Node::text)
+            }),
             cors_origins: fields.optional("cors_origins", |node| node.list(Node::text)),
         })
     }

@@ -20,14 +20,7 @@ impl HttpUri {
     /// Whether the host never leaves this machine: `localhost`, `*.localhost` (RFC 6761, section
     /// 6.3) or a loopback address.
     pub(super) fn is_loopback(&self) -> bool {
-        let host = match self.authority.strip_prefix('[') {
-            Some(rest) => rest.split(']').next().unwrap_or_default(),
-            None => self.authority.split(':').next().unwrap_or_default(),
-        };
-        let name = host.to_ascii_lowercase();
-        name == "localhost"
-            || name.ends_with(".localhost")
-            || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+        Host::read(self.authority.as_bytes()).is_ok_and(Host::is_loopback)
     }
 }
 

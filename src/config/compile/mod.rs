@@ -10,7 +10,6 @@ use super::error::Place;
 use super::raw;
 use super::reader::{At, Field};
 use super::units::{self, InvalidDuration};
-use crate::origin::Origin;
 use crate::path::PathPolicy;
 use crate::policy::{CacheLimits, Policy, ResponsePolicy, Rule};
 use crate::provider::ProviderId;
@@ -20,6 +19,7 @@ use crate::sanitizer::Sanitizer;
 mod claim_headers;
 mod keys;
 mod provider;
+mod responses;
 mod rule;
 
 /// The policy, or nothing if an error was found in it.
@@ -58,7 +58,9 @@ pub(super) fn compile(raw: raw::Root<'_>) -> Option<Policy> {
         "backends that heed x-original-url, x-http-method-override and their like may see another \
          path or method than the rules did",
     );
-    let responses = responses.read_or(ResponsePolicy::default(), response_policy);
+    let responses = responses.read_or(ResponsePolicy::default(), |responses| {
+        responses::compile(responses, rules.as_ref())
+    });
     let cache = cache.read_or(DEFAULT_CACHE, cache_limits);
     let log_denials =
         telemetry.read_or(true, |raw::Telemetry { log_denials }| log_denials.value_or(true));
@@ -95,29 +97,6 @@ fn path_policy(raw: raw::Paths<'_>) -> Option<PathPolicy> {
         }
     }
     Some(policy)
-}
-
-fn response_policy(raw: raw::Responses<'_>) -> Option<ResponsePolicy> {
-    let raw::Responses { realm, cors_origins } = raw;
-    let realm = realm.read_or(None, |realm| {
-        // It stands in quotes in `WWW-Authenticate` (RFC 9110, section 11.5).
-        let plain = |byte: u8| (0x20..0x7f).contains(&byte) && !b"\"\\".contains(&byte);
-        if realm.value.len() > MAX_REALM_BYTES || !realm.value.bytes().all(plain) {
-            realm.refuse(&format!(
-                "must be at most {MAX_REALM_BYTES} characters of printable ASCII without \" and \\"
-            ));
-            return None;
-        }
-        Some(Some(realm.value.into()))
-    });
-    let cors_origins = cors_origins.read_or(Vec::new(), |origins| {
-        all(origins.value.iter().map(|origin| {
-            origin.parse::<Origin>(
-                "must be an origin: scheme://host[:port], without path, query and user info",
-            )
-        }))
-    });
-    Some(ResponsePolicy { realm: realm?, cors_origins: cors_origins? })
 }
 
 fn cache_limits(raw: raw::Cache<'_>) -> Option<CacheLimits> {
@@ -213,9 +192,6 @@ const MIN_CACHE_BYTES: usize = 64 << 10;
 
 /// Half of what V8 gives a virtual machine, which a worker shares among plugins.
 const MAX_CACHE_BYTES: usize = 512 << 20;
-
-/// It stands in every challenge, and a line of headers should stay readable.
-const MAX_REALM_BYTES: usize = 128;
 
 /// Symfony and IIS take the path from these.
 const PATH_OVERRIDES: [&str; 2] = ["x-original-url", "x-rewrite-url"];

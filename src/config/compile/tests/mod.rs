@@ -86,6 +86,7 @@ fn warns(table: &[(&str, Value, &[&str])]) {
 
 mod keys;
 mod provider;
+mod responses;
 mod rule;
 
 #[test]
