@@ -59,6 +59,9 @@ pub struct Cause<'a> {
 
 impl Denial {
     /// The answer to `head`.
+    // What goes on should not carry the code of what does not.
+    #[cold]
+    #[inline(never)]
     pub fn new(cause: &Cause<'_>, head: &RequestHead<'_>, policy: &ResponsePolicy) -> Self {
         let Cause { reason, retry_after, shortfall, vendor } = *cause;
         let Shape { status: plain_status, title, error } = shape(reason);
@@ -84,7 +87,7 @@ impl Denial {
             )
         };
         if matches!(status, 401 | 403) {
-            headers.push(("www-authenticate", challenge(policy, error, shortfall).into_bytes()));
+            headers.push(("www-authenticate", challenge(policy, error, shortfall)));
         }
         match plain_status {
             // RFC 9110, section 15.5.6, wants the methods that would do.

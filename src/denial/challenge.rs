@@ -10,8 +10,8 @@ pub(super) fn challenge(
     policy: &ResponsePolicy,
     error: Option<(&str, &str)>,
     shortfall: Option<&Shortfall>,
-) -> String {
-    let mut text = String::from(SCHEME);
+) -> Vec<u8> {
+    let mut text = Vec::from(SCHEME);
     if let Some(realm) = &policy.realm {
         push_parameter(&mut text, "realm", realm);
     }
@@ -33,21 +33,22 @@ pub(super) fn challenge(
 
 /// Adds a parameter, or nothing where no header can hold the value: Envoy answers 503 to a control
 /// byte, and the other bytes beyond ASCII mean something else to every client.
-fn push_parameter(text: &mut String, name: &str, value: &str) {
+fn push_parameter(text: &mut Vec<u8>, name: &str, value: &str) {
     if !value.bytes().all(|byte| (0x20..0x7f).contains(&byte)) {
         return;
     }
-    text.push_str(if text.len() == SCHEME.len() { " " } else { ", " });
-    text.push_str(name);
-    text.push_str("=\"");
-    // A quoted-string (RFC 9110, section 5.6.4).
-    for character in value.chars() {
-        if matches!(character, '"' | '\\') {
-            text.push('\\');
-        }
-        text.push(character);
+    let separator: &[u8] = if text.len() == SCHEME.len() { b" " } else { b", " };
+    for part in [separator, name.as_bytes(), b"=\""] {
+        text.extend_from_slice(part);
     }
-    text.push('"');
+    // A quoted-string (RFC 9110, section 5.6.4).
+    for byte in value.bytes() {
+        if matches!(byte, b'"' | b'\\') {
+            text.push(b'\\');
+        }
+        text.push(byte);
+    }
+    text.push(b'"');
 }
 
-const SCHEME: &str = "Bearer";
+const SCHEME: &[u8] = b"Bearer";

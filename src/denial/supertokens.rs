@@ -106,11 +106,10 @@ fn push_failure(body: &mut String, failure: &ClaimFailure) {
 }
 
 fn push_start(body: &mut String, claim: &str, message: &str) {
-    body.push_str(r#"{"id":"#);
-    body.push_str(&Value::from(claim).to_string());
-    body.push_str(r#","reason":{"message":""#);
-    body.push_str(message);
-    body.push_str(r#"","#);
+    let claim = Value::from(claim).to_string();
+    for part in [r#"{"id":"#, &claim, r#","reason":{"message":""#, message, r#"","#] {
+        body.push_str(part);
+    }
 }
 
 /// Claims' values of no more than this are told: a token may hold 32 KiB.
