@@ -87,6 +87,7 @@ fn warns(table: &[(&str, Value, &[&str])]) {
 mod keys;
 mod provider;
 mod rule;
+mod supertokens;
 
 #[test]
 fn answers_paths_and_cache() {
