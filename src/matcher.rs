@@ -4,6 +4,7 @@
 //! methods are compared exactly. Wide: in any ASCII case, one trailing slash ignored, every escape
 //! decoded; Express serves `/admin` for `/ADMIN/`. Hosts know no case in both.
 
+use std::fmt;
 use std::str::FromStr;
 
 use crate::path::NormalPath;
@@ -200,6 +201,13 @@ impl HostPattern {
             (true, false) => self.matches(Host(&other.name)),
             (true, true) => other.name.ends_with(&self.name),
         }
+    }
+}
+
+impl fmt::Display for HostPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let wildcard = if self.wildcard { "*" } else { "" };
+        write!(f, "{wildcard}{}", self.name.escape_ascii())
     }
 }
 

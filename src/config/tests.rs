@@ -159,10 +159,14 @@ fn every_field_arrives() {
         keys,
         strict_key_id,
         subject_required,
+        front_end_cookies,
+        legacy_cookie,
+        supertokens,
         vendor_answers,
         claim_headers,
     } = partner;
-    assert_eq!(*vendor_answers, None);
+    assert_eq!((supertokens, vendor_answers, legacy_cookie), (&None, &None, &None));
+    assert!(front_end_cookies.is_empty());
     assert_eq!(&**name, "partner");
     assert_eq!(*issuers, Issuers::OneOf(vec!["https://id.partner.example".into()]));
     assert_eq!(*audiences, ["orders".into(), "billing".into()]);

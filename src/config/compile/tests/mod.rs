@@ -88,6 +88,7 @@ mod keys;
 mod provider;
 mod responses;
 mod rule;
+mod supertokens;
 
 #[test]
 fn answers_paths_and_cache() {
