@@ -33,6 +33,8 @@ pub struct SourcePlan {
     order: Vec<(ProviderId, usize)>,
     /// Cookies that hold no token but must not reach a backend.
     stripped: Vec<CookieName>,
+    /// Those of them that the operator names: they go though they be sources.
+    withheld: Vec<CookieName>,
     /// Set if no source reads `Authorization: Bearer`, which backends trust all the same.
     unread_bearer: Option<Scheme>,
     /// The names of source headers, under which CGI's rule finds others too.
@@ -48,14 +50,16 @@ struct PlannedSource {
 }
 
 impl SourcePlan {
-    /// The plan of one rule.
-    pub fn new(rule: &Rule, providers: &[Provider]) -> Self {
+    /// The plan of one rule; no backend may see the cookies `withheld`.
+    pub fn new(rule: &Rule, providers: &[Provider], withheld: &[CookieName]) -> Self {
         let (sources, order) = (Vec::new(), Vec::new());
         // Refresh tokens are for no backend, whoever's sessions the rule is about.
         let stripped = providers.iter().flat_map(|provider| provider.stripped_cookies.clone());
-        let stripped = stripped.collect();
+        let stripped = stripped.chain(withheld.iter().cloned()).collect();
+        let withheld = withheld.to_vec();
         let header_aliases = Sanitizer::default();
-        let mut plan = Self { sources, order, stripped, unread_bearer: None, header_aliases };
+        let mut plan =
+            Self { sources, order, stripped, withheld, unread_bearer: None, header_aliases };
         for &id in &rule.providers {
             let Some(provider) = providers.get(id.index()) else { continue };
             for source in &provider.sources {
@@ -151,6 +155,11 @@ impl SourcePlan {
             Source::Cookie(own) => own.as_bytes() == name,
             Source::Header { .. } => false,
         })
+    }
+
+    /// Whether a source cookie of this name goes even where the verified credential stays.
+    pub fn is_withheld_cookie(&self, name: &[u8]) -> bool {
+        self.withheld.iter().any(|own| own.as_bytes() == name)
     }
 
     /// Whether a header of this name holds tokens for a provider of this rule.

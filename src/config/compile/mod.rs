@@ -12,12 +12,13 @@ use super::reader::{At, Field};
 use super::units::{self, InvalidDuration};
 use crate::origin::Origin;
 use crate::path::PathPolicy;
-use crate::policy::{CacheLimits, Policy, ResponsePolicy, Rule};
+use crate::policy::{CacheLimits, CookiePolicy, Policy, ResponsePolicy, Rule};
 use crate::provider::ProviderId;
 use crate::request::HeaderName;
 use crate::sanitizer::Sanitizer;
 
 mod claim_headers;
+mod cookies;
 mod keys;
 mod provider;
 mod rule;
@@ -28,6 +29,7 @@ pub(super) fn compile(raw: raw::Root<'_>) -> Option<Policy> {
         providers,
         rules,
         default,
+        cookies,
         responses,
         paths,
         insecure_public_by_default,
@@ -58,6 +60,7 @@ pub(super) fn compile(raw: raw::Root<'_>) -> Option<Policy> {
         "backends that heed x-original-url, x-http-method-override and their like may see another \
          path or method than the rules did",
     );
+    let cookies = cookies.read_or(CookiePolicy::default(), cookies::compile);
     let responses = responses.read_or(ResponsePolicy::default(), response_policy);
     let cache = cache.read_or(DEFAULT_CACHE, cache_limits);
     let log_denials =
@@ -76,6 +79,7 @@ pub(super) fn compile(raw: raw::Root<'_>) -> Option<Policy> {
         default,
         sanitizer: Sanitizer::new(unwanted),
         paths: if looks_at_path { Some(path_policy?) } else { None },
+        cookies: cookies?,
         responses: responses?,
         cache: cache?,
         log_denials: log_denials?,
