@@ -31,6 +31,7 @@ mod metrics;
 mod outages;
 mod readme;
 mod secrets;
+mod set_cookies;
 mod shipped;
 mod site;
 mod tokens;
@@ -59,6 +60,7 @@ fn main() -> ExitCode {
         trials.extend(tokens::trials(&world));
         trials.extend(hostile::trials(&world));
         trials.extend(metrics::trials(&world));
+        trials.extend(set_cookies::trials(&world));
         worlds.push(world);
     }
     let lists_only = arguments.list;
