@@ -18,12 +18,13 @@ use std::rc::Rc;
 use crate::bad_signatures::BadSignatures;
 use crate::credential::{Choice, NoCredential, Reading, SourcePlan};
 use crate::denial::{Cause, Denial};
-use crate::edits::HeaderEdits;
+use crate::edits::{HeaderEdits, ResponseEdits};
 use crate::filter::anti_csrf::AntiCsrfProof;
 use crate::filter::budget::{PortableFailures, Verifications};
 use crate::filter::journal::{DenialRecord, Journal, LogLine};
 use crate::filter::key_sets::{Jitter, ProviderKeysState};
 use crate::filter::refusal::{CannotWait, Refusal, Stop};
+use crate::filter::responses::ResponseRecords;
 use crate::filter::verification::{is_foreign, read_token};
 use crate::filter::waiting::{
     Need, NeededKeys, PATIENCE_FOR_NEWER_SET, StreamId, Waited, WaitingStreams,
@@ -46,6 +47,7 @@ mod budget;
 pub mod journal;
 mod key_sets;
 mod refusal;
+pub mod responses;
 mod verification;
 pub mod waiting;
 
@@ -60,6 +62,8 @@ pub struct Filter {
     bad_signatures: BadSignatures,
     portable_failures: PortableFailures,
     waiting: WaitingStreams,
+    /// Nothing if responses stay as they are.
+    responses: Option<ResponseRecords>,
     stats: Stats,
     journal: Journal,
     next_fetch: u64,
@@ -83,12 +87,15 @@ impl Filter {
         let policy = policy.into();
         let rules = policy.rules.iter().chain([&policy.default]);
         Self {
-            plans: rules.map(|rule| SourcePlan::new(rule, &policy.providers)).collect(),
+            plans: rules
+                .map(|rule| SourcePlan::new(rule, &policy.providers, &policy.cookies.strip))
+                .collect(),
             keys: policy.providers.iter().map(ProviderKeysState::new).collect(),
             cache: TokenCache::new(policy.cache, seed),
             bad_signatures: BadSignatures::new(seed),
             portable_failures: PortableFailures::default(),
             waiting: WaitingStreams::default(),
+            responses: ResponseRecords::new(&policy),
             stats: Stats::new(&policy),
             journal: Journal::new(policy.log_denials),
             next_fetch: 0,
@@ -115,6 +122,9 @@ impl Filter {
             self.stats.waiting(-1);
         }
         let policy = Rc::clone(&self.policy);
+        if let Some(responses) = &mut self.responses {
+            responses.note(stream, head, &policy.cookies);
+        }
         let refusal = match self.decide(now, head, crypto, waited.as_ref()) {
             Ok((edits, counter)) => {
                 self.stats.count(counter);
@@ -137,6 +147,25 @@ impl Filter {
             vendor: vendor_of(&policy, &refusal).and_then(|provider| provider.vendor_answers),
         };
         Verdict::Deny(Denial::new(&cause, head, &policy.responses))
+    }
+
+    /// Whether the response of a stream may have to change, so that its head must be read.
+    pub fn awaits_response(&self, stream: StreamId) -> bool {
+        self.responses.as_ref().is_some_and(|records| records.contains(stream))
+    }
+
+    /// What to change about a stream's response with these `set-cookie` lines, from wherever it
+    /// comes; nothing the second time.
+    pub fn on_response<'h>(
+        &mut self,
+        stream: StreamId,
+        set_cookies: &[&'h [u8]],
+    ) -> ResponseEdits<'h> {
+        let Self { policy, responses, stats, journal, .. } = self;
+        match responses {
+            Some(records) => records.take(stream, set_cookies, &policy.cookies, stats, journal),
+            None => ResponseEdits::default(),
+        }
     }
 
     /// Which request trailers must not reach a backend: what no client may send as a header, and
@@ -177,6 +206,9 @@ impl Filter {
     pub fn on_stream_done(&mut self, stream: StreamId) {
         if self.waiting.release(stream).is_some() {
             self.stats.waiting(-1);
+        }
+        if let Some(responses) = &mut self.responses {
+            responses.forget(stream);
         }
     }
 

@@ -17,6 +17,7 @@ pub(super) struct Root<'a> {
     /// Nothing stands for a rule that could not be read.
     pub(super) rules: Field<At<'a, Vec<Option<Rule<'a>>>>>,
     pub(super) default: Field<Decision<'a>>,
+    pub(super) cookies: Field<Cookies<'a>>,
     pub(super) responses: Field<Responses<'a>>,
     pub(super) paths: Field<Paths<'a>>,
     pub(super) insecure_public_by_default: Field<At<'a, bool>>,
@@ -34,6 +35,7 @@ impl<'a> Root<'a> {
             }),
             rules: fields.optional("rules", |node| node.list(|node| Some(Rule::read(node)))),
             default: fields.optional("default", |node| node.object(Decision::read)),
+            cookies: fields.optional("cookies", Cookies::read),
             responses: fields.optional("responses", Responses::read),
             paths: fields.optional("paths", Paths::read),
             insecure_public_by_default: fields.optional("insecure_public_by_default", Node::flag),
@@ -413,6 +415,45 @@ impl<'a> Path<'a> {
         }
         let (shape, text) = shapes.pop()?;
         Some(Self { shape, text: text.given()?, strict })
+    }
+}
+
+/// `cookies`
+pub(super) struct Cookies<'a> {
+    /// Nothing stands for an entry that could not be read.
+    pub(super) share_domain: Field<At<'a, Vec<Option<SharedCookie<'a>>>>>,
+    pub(super) expire_older_domains: Field<Texts<'a>>,
+    pub(super) path: Field<Text<'a>>,
+    pub(super) strip: Field<Texts<'a>>,
+}
+
+impl<'a> Cookies<'a> {
+    fn read(node: Node<'a>) -> Option<Self> {
+        node.object(|fields| Self {
+            share_domain: fields
+                .optional("share_domain", |node| node.list(|node| Some(SharedCookie::read(node)))),
+            expire_older_domains: fields
+                .optional("expire_older_domains", |node| node.list(Node::text)),
+            path: fields.optional("path", Node::text),
+            strip: fields.optional("strip", |node| node.list(Node::text)),
+        })
+    }
+}
+
+/// One entry of `cookies.share_domain`.
+pub(super) struct SharedCookie<'a> {
+    pub(super) name: Option<Text<'a>>,
+    pub(super) domain: Option<Text<'a>>,
+    pub(super) expire_host_only: Field<At<'a, bool>>,
+}
+
+impl<'a> SharedCookie<'a> {
+    fn read(node: Node<'a>) -> Option<Self> {
+        node.object(|fields| Self {
+            name: fields.required("name", Node::text),
+            domain: fields.required("domain", Node::text),
+            expire_host_only: fields.optional("expire_host_only", Node::flag),
+        })
     }
 }
 

@@ -32,6 +32,7 @@ mod outages;
 mod readme;
 mod redirects;
 mod secrets;
+mod set_cookies;
 mod shipped;
 mod site;
 mod tokens;
@@ -61,6 +62,7 @@ fn main() -> ExitCode {
         trials.extend(tokens::trials(&world));
         trials.extend(hostile::trials(&world));
         trials.extend(metrics::trials(&world));
+        trials.extend(set_cookies::trials(&world));
         worlds.push(world);
     }
     let lists_only = arguments.list;

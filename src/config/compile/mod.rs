@@ -14,12 +14,13 @@ use super::reader::{At, Field};
 use super::units::{self, InvalidDuration};
 use crate::origin::Origin;
 use crate::path::PathPolicy;
-use crate::policy::{CacheLimits, Policy, ResponsePolicy, Rule};
+use crate::policy::{CacheLimits, CookiePolicy, Policy, ResponsePolicy, Rule};
 use crate::provider::{Provider, ProviderId};
 use crate::request::HeaderName;
 use crate::sanitizer::Sanitizer;
 
 mod claim_headers;
+mod cookies;
 mod keys;
 mod provider;
 mod responses;
@@ -32,6 +33,7 @@ pub(super) fn compile(raw: raw::Root<'_>) -> Option<Policy> {
         providers,
         rules,
         default,
+        cookies,
         responses,
         paths,
         insecure_public_by_default,
@@ -69,14 +71,16 @@ pub(super) fn compile(raw: raw::Root<'_>) -> Option<Policy> {
         "backends that heed x-original-url, x-http-method-override and their like may see another \
          path or method than the rules did",
     );
+    let cookies = cookies.read_or(CookiePolicy::default(), cookies::compile);
     let mut responses = responses.read_or(ResponsePolicy::default(), |responses| {
         responses::compile(responses, rules.as_ref())
     });
     if let Some(responses) = &mut responses {
         responses.cors_origins.extend(websites(&apps));
     }
+    let shares = cookies.as_ref().is_some_and(|cookies| !cookies.share_domain.is_empty());
     for (_, _, app) in &apps {
-        app.check_shared_sessions(false);
+        app.check_shared_sessions(shares);
     }
     let cache = cache.read_or(DEFAULT_CACHE, cache_limits);
     let log_denials =
@@ -95,6 +99,7 @@ pub(super) fn compile(raw: raw::Root<'_>) -> Option<Policy> {
         default,
         sanitizer: Sanitizer::new(unwanted),
         paths: if looks_at_path { Some(path_policy?) } else { None },
+        cookies: cookies?,
         responses: responses?,
         cache: cache?,
         log_denials: log_denials?,

@@ -184,7 +184,11 @@ fn base(field: &str) -> Value {
     if field.contains("claim_headers[]") {
         provider["claim_headers"] = json!([{"header": "x-user-id", "claim": "sub"}]);
     }
-    json!({"providers": [provider]})
+    let mut base = json!({"providers": [provider]});
+    if field.contains("share_domain[]") {
+        base["cookies"] = json!({"share_domain": [{"name": "session", "domain": "a.example"}]});
+    }
+    base
 }
 
 /// `configuration` with `field` set, and whatever must be around it.
