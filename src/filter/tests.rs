@@ -9,6 +9,7 @@ use crate::filter::waiting::PATIENCE_FOR_NEWER_SET;
 use crate::jwks::fetch::{FetchError, FetchResponse};
 
 mod random;
+mod supertokens;
 mod world;
 
 const SECOND: Duration = Duration::from_secs(1);
