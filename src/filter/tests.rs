@@ -10,6 +10,7 @@ use crate::jwks::fetch::{FetchError, FetchResponse};
 
 mod random;
 mod responses;
+mod supertokens;
 mod world;
 
 const SECOND: Duration = Duration::from_secs(1);

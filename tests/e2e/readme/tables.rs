@@ -181,6 +181,13 @@ fn base(field: &str) -> Value {
         "issuers": ["https://id.partner.example"],
         "jwks": {"remote": {"uri": "https://id.partner.example/jwks", "cluster": "keys"}},
     });
+    if field.contains(".preset.supertokens.") {
+        provider = json!({
+            "name": "partner",
+            "preset": {"supertokens": {"api_domain": "https://api.example.com"}},
+            "jwks": {"remote": {"cluster": "keys"}},
+        });
+    }
     if field.contains("claim_headers[]") {
         provider["claim_headers"] = json!([{"header": "x-user-id", "claim": "sub"}]);
     }
