@@ -36,6 +36,7 @@ mod set_cookies;
 mod shipped;
 mod site;
 mod tokens;
+mod vendor_answers;
 mod waiting;
 mod world;
 
@@ -59,6 +60,7 @@ fn main() -> ExitCode {
         trials.extend(matching::trials(&world));
         trials.extend(answers::trials(&world));
         trials.extend(redirects::trials(&world));
+        trials.extend(vendor_answers::trials(&world));
         trials.extend(tokens::trials(&world));
         trials.extend(hostile::trials(&world));
         trials.extend(metrics::trials(&world));
