@@ -33,6 +33,7 @@ mod readme;
 mod secrets;
 mod shipped;
 mod site;
+mod supertokens;
 mod tokens;
 mod waiting;
 mod world;
@@ -57,6 +58,7 @@ fn main() -> ExitCode {
         trials.extend(matching::trials(&world));
         trials.extend(answers::trials(&world));
         trials.extend(tokens::trials(&world));
+        trials.extend(supertokens::trials(&world));
         trials.extend(hostile::trials(&world));
         trials.extend(metrics::trials(&world));
         worlds.push(world);
