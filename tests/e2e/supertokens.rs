@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
@@ -225,6 +226,7 @@ fn issuers_and_keys(world: &World) {
         ],
     );
     // The key set is asked for at the preset's own address.
+    assert!(app.site.keys.wait_for_requests(1, Duration::from_secs(20)));
     let request = app.site.keys.requests().remove(0);
     assert_eq!(request.headers.text("host").as_deref(), Some("localhost:3001"));
     assert!(request.raw_head.starts_with(b"GET /auth/jwt/jwks.json "), "{request:?}");
