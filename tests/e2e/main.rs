@@ -35,6 +35,7 @@ mod secrets;
 mod set_cookies;
 mod shipped;
 mod site;
+mod supertokens;
 mod tokens;
 mod vendor_answers;
 mod waiting;
@@ -62,6 +63,7 @@ fn main() -> ExitCode {
         trials.extend(redirects::trials(&world));
         trials.extend(vendor_answers::trials(&world));
         trials.extend(tokens::trials(&world));
+        trials.extend(supertokens::trials(&world));
         trials.extend(hostile::trials(&world));
         trials.extend(metrics::trials(&world));
         trials.extend(set_cookies::trials(&world));
