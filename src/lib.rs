@@ -12,9 +12,10 @@
 //! | Where are paths, hosts and methods compared with rules? | [`path`], [`matcher`] |
 //! | Where are cookies found and taken out? | [`cookie`], [`forward`] |
 //! | Which of several tokens counts? | [`credential`] |
+//! | May a page of another site have sent it? | [`csrf`] |
 //! | Where is a token verified? | [`jwt::token`], [`jwt::signature`]; step by step: `filter::verification` |
 //! | Where do keys come from, and for how long are they good? | [`jwks`] |
-//! | What must a token claim? | [`provider`] |
+//! | What must a token claim? | [`provider`]; for a rule: [`authorize`] |
 //! | What do backends see? | [`forward`], [`claim_headers`] |
 //! | Where does a reason become an answer? | [`denial`] |
 //! | Where is the configuration checked? | [`config`] |
@@ -28,6 +29,7 @@ pub mod time;
 
 // A request, as it is met.
 pub mod cookie;
+pub mod csrf;
 pub mod extractor;
 pub mod matcher;
 pub mod origin;
@@ -38,14 +40,15 @@ pub mod sanitizer;
 pub mod claim_headers;
 pub mod jwks;
 pub mod jwt;
+pub mod kept_claims;
 
 // Whose sessions, and what an operator wants of them.
+pub mod authorize;
 pub mod config;
 pub mod policy;
 pub mod provider;
 
 // A decision, and what follows from it.
-pub mod authorize;
 pub mod bad_signatures;
 pub mod credential;
 pub mod denial;

@@ -7,6 +7,7 @@ use crate::jwks::document::{Jwks, Selection};
 use crate::jwt::algorithm::Algorithm;
 use crate::jwt::key::KeyFingerprint;
 use crate::jwt::token::{SignedToken, Times};
+use crate::kept_claims::KeptClaims;
 use crate::provider::{Provider, ProviderId, ProviderSet};
 use crate::reason::Reason;
 use crate::request::HeaderName;
@@ -15,7 +16,8 @@ use crate::time::UnixTime;
 /// A token whose signature and claims a provider accepted at some time. Whether its time has not
 /// run out, and whether its key is still in the set, is asked again at each request.
 ///
-/// Holds no JSON: what backends get is rendered once.
+/// Holds no payload: what backends get is rendered once, and of the rest only those claims are kept
+/// that rules ask about.
 #[derive(Debug)]
 pub struct VerifiedToken {
     bearer: Box<[u8]>,
@@ -28,6 +30,7 @@ pub struct VerifiedToken {
     subject: Option<Box<str>>,
     claim_headers: Rc<[ClaimHeader]>,
     rendered: Box<[Rendered]>,
+    kept_claims: KeptClaims,
 }
 
 impl VerifiedToken {
@@ -58,6 +61,7 @@ impl VerifiedToken {
             subject: payload.get("sub").and_then(|subject| subject.as_str()).map(Box::from),
             claim_headers: Rc::clone(&provider.claim_headers),
             rendered: rendered.collect(),
+            kept_claims: provider.kept_claims.read(payload),
         })
     }
 
@@ -93,6 +97,11 @@ impl VerifiedToken {
         }
     }
 
+    /// `kid`
+    pub fn key_id(&self) -> Option<&str> {
+        self.key_id.as_deref()
+    }
+
     /// Its dates.
     pub fn times(&self) -> Times {
         self.times
@@ -101,6 +110,11 @@ impl VerifiedToken {
     /// `sub`, if it is a string.
     pub fn subject(&self) -> Option<&str> {
         self.subject.as_deref()
+    }
+
+    /// What it says of the claims that rules ask about.
+    pub fn kept_claims(&self) -> &KeptClaims {
+        &self.kept_claims
     }
 
     /// The headers that backends get, in the configuration's order.
@@ -129,6 +143,7 @@ impl VerifiedToken {
             self.subject.as_ref().map_or(0, |subject| subject.len()),
             self.key_id.as_ref().map_or(0, |key_id| key_id.len()),
             size_of_val(&*self.rendered),
+            self.kept_claims.memory(),
             size_of::<Self>(),
         ]);
         texts.fold(0, usize::saturating_add)

@@ -4,12 +4,15 @@
 //! Nothing here stops at the first error. A part in which one was found becomes `None`; the others
 //! are looked at all the same.
 
+use std::rc::Rc;
 use std::time::Duration;
 
 use super::error::Place;
 use super::raw;
 use super::reader::{At, Field};
 use super::units::{self, InvalidDuration};
+use crate::csrf::METHOD_OVERRIDES;
+use crate::kept_claims::ClaimPaths;
 use crate::origin::Origin;
 use crate::path::PathPolicy;
 use crate::policy::{CacheLimits, Policy, ResponsePolicy, Rule};
@@ -18,8 +21,10 @@ use crate::request::HeaderName;
 use crate::sanitizer::Sanitizer;
 
 mod claim_headers;
+mod csrf;
 mod keys;
 mod provider;
+mod require;
 mod rule;
 
 /// The policy, or nothing if an error was found in it.
@@ -28,6 +33,7 @@ pub(super) fn compile(raw: raw::Root<'_>) -> Option<Policy> {
         providers,
         rules,
         default,
+        csrf,
         responses,
         paths,
         insecure_public_by_default,
@@ -43,27 +49,39 @@ pub(super) fn compile(raw: raw::Root<'_>) -> Option<Policy> {
         }
         value
     });
-    let names = rule::ProviderNames::new(providers.as_deref());
+    let mut names = rule::ProviderNames::new(providers.as_deref());
     let providers = providers.and_then(provider::compile);
+    names.learn_auth_times(providers.as_deref());
 
     let path_policy = paths.read_or(PathPolicy::default(), path_policy);
     let public = warn_if_set(
         &insecure_public_by_default,
         "a configuration that protects no path would be accepted",
     );
-    let rules = rule::compile(rules, default, &names, path_policy.unwrap_or_default(), public);
+    let mut kept_claims = ClaimPaths::default();
+    let path_policy_or_default = path_policy.unwrap_or_default();
+    let rules =
+        rule::compile(rules, default, &names, path_policy_or_default, public, &mut kept_claims);
 
     let keep_override_headers = warn_if_set(
         &insecure_keep_override_headers,
         "backends that heed x-original-url, x-http-method-override and their like may see another \
          path or method than the rules did",
     );
-    let responses = responses.read_or(ResponsePolicy::default(), response_policy);
+    let csrf = csrf::compile(csrf);
+    let allowed_origins = csrf.as_ref().map(|csrf| &*csrf.allowed_origins).unwrap_or_default();
+    let default_responses = ResponsePolicy { realm: None, cors_origins: allowed_origins.to_vec() };
+    let responses =
+        responses.read_or(default_responses, |raw| response_policy(raw, allowed_origins));
     let cache = cache.read_or(DEFAULT_CACHE, cache_limits);
     let log_denials =
         telemetry.read_or(true, |raw::Telemetry { log_denials }| log_denials.value_or(true));
 
-    let (providers, (rules, default)) = (providers?, rules?);
+    let (mut providers, (rules, default)) = (providers?, rules?);
+    let kept_claims = Rc::new(kept_claims);
+    for provider in &mut providers {
+        provider.kept_claims = Rc::clone(&kept_claims);
+    }
     let claim_headers = providers.iter().flat_map(|provider| &*provider.claim_headers);
     let mut unwanted: Vec<_> = claim_headers.map(|header| header.name.clone()).collect();
     if !keep_override_headers? {
@@ -76,6 +94,7 @@ pub(super) fn compile(raw: raw::Root<'_>) -> Option<Policy> {
         default,
         sanitizer: Sanitizer::new(unwanted),
         paths: if looks_at_path { Some(path_policy?) } else { None },
+        csrf: csrf?,
         responses: responses?,
         cache: cache?,
         log_denials: log_denials?,
@@ -97,7 +116,8 @@ fn path_policy(raw: raw::Paths<'_>) -> Option<PathPolicy> {
     Some(policy)
 }
 
-fn response_policy(raw: raw::Responses<'_>) -> Option<ResponsePolicy> {
+/// Pages that may send the session may read the answer, unless others are listed.
+fn response_policy(raw: raw::Responses<'_>, allowed_origins: &[Origin]) -> Option<ResponsePolicy> {
     let raw::Responses { realm, cors_origins } = raw;
     let realm = realm.read_or(None, |realm| {
         // It stands in quotes in `WWW-Authenticate` (RFC 9110, section 11.5).
@@ -110,13 +130,8 @@ fn response_policy(raw: raw::Responses<'_>) -> Option<ResponsePolicy> {
         }
         Some(Some(realm.value.into()))
     });
-    let cors_origins = cors_origins.read_or(Vec::new(), |origins| {
-        all(origins.value.iter().map(|origin| {
-            origin.parse::<Origin>(
-                "must be an origin: scheme://host[:port], without path, query and user info",
-            )
-        }))
-    });
+    let cors_origins =
+        cors_origins.read_or(allowed_origins.to_vec(), |origins| csrf::origins_of(&origins));
     Some(ResponsePolicy { realm: realm?, cors_origins: cors_origins? })
 }
 
@@ -219,10 +234,6 @@ const MAX_REALM_BYTES: usize = 128;
 
 /// Symfony and IIS take the path from these.
 const PATH_OVERRIDES: [&str; 2] = ["x-original-url", "x-rewrite-url"];
-
-/// Rails, Express and many others take the method from these.
-const METHOD_OVERRIDES: [&str; 3] =
-    ["x-http-method-override", "x-http-method", "x-method-override"];
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]

@@ -8,7 +8,9 @@
 use std::rc::Rc;
 use std::time::Duration;
 
+use super::require::claim_path;
 use super::{all, claim_headers, duration, keys, refuse_repeated, warn_if_set};
+use crate::claim_headers::ClaimPath;
 use crate::config::error::Place;
 use crate::config::raw;
 use crate::config::reader::{At, Field};
@@ -57,6 +59,7 @@ fn compile_one(raw: raw::Provider<'_>, token_headers: &[HeaderName]) -> Option<P
         on_conflict,
         duplicate_cookies,
         jwks,
+        auth_time_claim,
         claim_headers,
     } = raw;
     let vendor = match preset {
@@ -103,6 +106,14 @@ fn compile_one(raw: raw::Provider<'_>, token_headers: &[HeaderName]) -> Option<P
     let claim_headers = claim_headers
         .read_or(Vec::new(), |headers| claim_headers::compile(headers.value, token_headers));
 
+    let auth_time_claim = match (auth_time_claim, &vendor) {
+        (Field::Given(names), _) => Some(Some(claim_path(names))),
+        (Field::Absent, Vendor::Generic) => Some(Some(ClaimPath::new(["auth_time"]))),
+        // Vendors renew `iat` at every refresh, and have no other claim that tells.
+        (Field::Absent, Vendor::Corbado(_) | Vendor::Unclear) => Some(None),
+        (Field::Bad, _) => None,
+    };
+
     let (stripped_cookies, is_preset) = match vendor {
         Vendor::Generic => (Vec::new(), false),
         Vendor::Corbado(_) => {
@@ -130,6 +141,8 @@ fn compile_one(raw: raw::Provider<'_>, token_headers: &[HeaderName]) -> Option<P
         subject_required: is_preset,
         vendor_answers: None,
         claim_headers: claim_headers?.into(),
+        auth_time_claim: auth_time_claim?,
+        kept_claims: Rc::default(),
     })
 }
 
