@@ -21,7 +21,9 @@ use crate::world::World;
 
 mod access;
 mod answers;
+mod claims;
 mod configuration;
+mod csrf;
 mod extraction;
 mod func_e;
 mod hostile;
@@ -30,6 +32,7 @@ mod matching;
 mod metrics;
 mod outages;
 mod readme;
+mod report;
 mod secrets;
 mod shipped;
 mod site;
@@ -57,6 +60,9 @@ fn main() -> ExitCode {
         trials.extend(matching::trials(&world));
         trials.extend(answers::trials(&world));
         trials.extend(tokens::trials(&world));
+        trials.extend(csrf::trials(&world));
+        trials.extend(claims::trials(&world));
+        trials.extend(report::trials(&world));
         trials.extend(hostile::trials(&world));
         trials.extend(metrics::trials(&world));
         worlds.push(world);
