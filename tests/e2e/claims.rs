@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
+use session_token_filter::jwt::base64url;
 use session_token_harness::bootstrap::{Listener, Route, WasmFilter};
 use session_token_harness::client::Request;
 use session_token_harness::token::unix_now;
@@ -17,6 +18,7 @@ pub(crate) fn trials(world: &Arc<World>) -> Vec<Trial> {
     vec![
         trial(world, "claims::require", require),
         trial(world, "claims::max_auth_age", max_auth_age),
+        trial(world, "claims::headers", headers),
     ]
 }
 
@@ -25,6 +27,12 @@ pub(crate) fn trials(world: &Arc<World>) -> Vec<Trial> {
 pub(crate) fn listeners() -> Vec<Listener> {
     let mut provider = corbado();
     provider["auth_time_claim"] = json!(["login", "at"]);
+    provider["claim_headers"] = json!([
+        {"header": "x-payload", "claim": [], "encoding": "base64url_json"},
+        {"header": "x-roles", "claim": "roles", "encoding": "csv"},
+        {"header": "x-app", "claim": "app", "encoding": "json"},
+        {"header": "x-level", "claim": ["app", "level"]}
+    ]);
     let path = |path: &str| json!({"path": {"prefix": path}});
     let configuration = json!({
         "providers": [provider],
@@ -171,4 +179,29 @@ fn max_auth_age(world: &World) {
             ),
         ],
     );
+}
+
+/// Backends get claims in every encoding, the whole payload among them.
+fn headers(world: &World) {
+    let claims = json!({"roles": ["a", "b"], "app": {"level": 3, "name": "J\u{fc}rgen"}});
+    let token = token(world, &claims);
+    let payload = |text: &str| -> Value {
+        let json = base64url::decode(text.as_bytes()).unwrap();
+        assert!(json.is_ascii(), "{}", json.escape_ascii());
+        serde_json::from_slice(&json).unwrap()
+    };
+    for round in ["first", "cached"] {
+        let request = Request::get("/orders").header("authorization", bearer(&token));
+        let (exchange, received) = world.send("claims", request.header("x-payload", "forged"));
+        let received = received.unwrap_or_else(|| exchange.fail(round));
+        let header = |name: &str| received.headers.text(name).unwrap_or_default();
+        assert_eq!(header("x-roles"), "a,b", "{round}");
+        assert_eq!(header("x-app"), r#"{"level":3,"name":"J\u00fcrgen"}"#, "{round}");
+        assert_eq!(header("x-level"), "3", "{round}");
+        let whole = payload(&header("x-payload"));
+        assert_eq!(whole["app"], claims["app"], "{round}");
+        assert_eq!(whole["sub"], "usr-r", "{round}");
+        let signed = base64url::decode(token.split('.').nth(1).unwrap().as_bytes()).unwrap();
+        assert_eq!(whole, serde_json::from_slice::<Value>(&signed).unwrap(), "{round}");
+    }
 }
