@@ -4,7 +4,9 @@
 
 use std::rc::Rc;
 
+use crate::authorize::Demands;
 use crate::cookie::CookieName;
+use crate::csrf::CsrfPolicy;
 use crate::login::Login;
 use crate::matcher::RuleMatch;
 use crate::origin::Origin;
@@ -28,12 +30,21 @@ pub struct Policy {
     pub paths: Option<PathPolicy>,
     /// What becomes of cookies besides credentials.
     pub cookies: CookiePolicy,
+    /// What a page of another site may not send.
+    pub csrf: CsrfPolicy,
     /// How answers look.
     pub responses: ResponsePolicy,
     /// Bounds of the cache of verified tokens.
     pub cache: CacheLimits,
     /// Whether each denial gets a line in the log.
     pub log_denials: bool,
+}
+
+impl Policy {
+    /// The rule at `index`; the default's is behind the last.
+    pub fn rule(&self, index: usize) -> &Rule {
+        self.rules.get(index).unwrap_or(&self.default)
+    }
 }
 
 /// One rule, with everything that it inherits from `default` filled in.
@@ -49,6 +60,10 @@ pub struct Rule {
     pub forward: Forward,
     /// Whose sessions count, in order; never empty.
     pub providers: Vec<ProviderId>,
+    /// What it asks of a valid token.
+    pub demands: Demands,
+    /// What follows from a refusal.
+    pub mode: Mode,
     /// Leave a bearer that belongs to no provider in place where no credential is needed.
     pub insecure_forward_foreign: bool,
 }
@@ -69,13 +84,25 @@ pub enum Access {
 
 impl Access {
     /// Whether a rule with this access lets requests through that others would refuse: such a rule
-    /// matches narrowly, all others match widely.
-    pub fn opens(self) -> bool {
-        match self {
-            Self::Public | Self::Optional => true,
-            Self::Required | Self::Denied => false,
+    /// matches narrowly, all others match widely. In report mode every rule does.
+    pub fn opens(self, mode: Mode) -> bool {
+        match (self, mode) {
+            (Self::Public | Self::Optional, Mode::Enforce) | (_, Mode::Report) => true,
+            (Self::Required | Self::Denied, Mode::Enforce) => false,
         }
     }
+}
+
+/// `mode`
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// A refusal is an answer.
+    #[default]
+    Enforce,
+    /// A refusal is counted, and the request goes on with nothing but its headers sanitised. What
+    /// comes before a rule is known (a malformed request, an ambiguous path, TRACE) is refused all
+    /// the same.
+    Report,
 }
 
 /// `forward`

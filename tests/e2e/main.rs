@@ -21,7 +21,9 @@ use crate::world::World;
 
 mod access;
 mod answers;
+mod claims;
 mod configuration;
+mod csrf;
 mod extraction;
 mod func_e;
 mod hostile;
@@ -31,6 +33,7 @@ mod metrics;
 mod outages;
 mod readme;
 mod redirects;
+mod report;
 mod secrets;
 mod set_cookies;
 mod shipped;
@@ -64,6 +67,9 @@ fn main() -> ExitCode {
         trials.extend(vendor_answers::trials(&world));
         trials.extend(tokens::trials(&world));
         trials.extend(supertokens::trials(&world));
+        trials.extend(csrf::trials(&world));
+        trials.extend(claims::trials(&world));
+        trials.extend(report::trials(&world));
         trials.extend(hostile::trials(&world));
         trials.extend(metrics::trials(&world));
         trials.extend(set_cookies::trials(&world));

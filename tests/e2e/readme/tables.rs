@@ -113,9 +113,11 @@ impl KnownFields {
                 if parent.is_empty() { member.clone() } else { format!("{parent}.{member}") };
             self.all.insert(field.clone());
             let element = format!("{field}[]");
-            if let Some(members) = known_members(&field) {
+            // What has the same members as the object around it is a tree: one level says all.
+            let inner = |field: &str| known_members(field).filter(|inner| inner != members);
+            if let Some(members) = inner(&field) {
                 self.walk(&field, &members);
-            } else if let Some(members) = known_members(&element) {
+            } else if let Some(members) = inner(&element) {
                 self.walk(&element, &members);
             } else {
                 self.leaves.insert(field);

@@ -85,8 +85,10 @@ fn warns(table: &[(&str, Value, &[&str])]) {
 }
 
 mod cookies;
+mod csrf;
 mod keys;
 mod provider;
+mod require;
 mod responses;
 mod rule;
 mod supertokens;
@@ -159,9 +161,9 @@ fn answers_paths_and_cache() {
         ),
         (
             "what later versions know",
-            top(json!({ "csrf": {}, "provider": [] })),
+            top(json!({ "oidc": {}, "provider": [] })),
             &[
-                "csrf: unknown field; known here: providers, rules, default, cookies, responses, \
+                "oidc: unknown field; known here: providers, rules, default, cookies, csrf, responses, \
                  paths, insecure_public_by_default, insecure_keep_override_headers, cache, telemetry",
                 "provider: unknown field; did you mean `providers`?",
             ],
@@ -182,6 +184,7 @@ fn everything_insecure_is_a_warning() {
             "paths": { "insecure_allow": if on { json!(["//", "\\"]) } else { json!([]) } },
             "insecure_public_by_default": on,
             "insecure_keep_override_headers": on,
+            "csrf": { "mode": if on { "insecure_off" } else { "enforce" } },
         })
     };
     let foreign = "bearers that nobody verified reach backends where no credential is needed";
@@ -204,6 +207,7 @@ fn everything_insecure_is_a_warning() {
                 "insecure_keep_override_headers: backends that heed x-original-url, \
                  x-http-method-override and their like may see another path or method than the \
                  rules did",
+                "csrf.mode: pages of other sites may act with a session's cookie: nobody looks",
             ],
         ),
     ]);
