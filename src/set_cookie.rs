@@ -220,11 +220,10 @@ impl FromStr for CookieDomain {
                 && !label.starts_with('-')
                 && !label.ends_with('-')
         };
-        // An address has no domains.
-        let is_address = name
-            .rsplit('.')
-            .next()
-            .is_some_and(|last| last.bytes().all(|byte| byte.is_ascii_digit()));
+        // An address has no domains; its last label is a number.
+        let last = name.rfind('.').map_or(Some(name), |at| name.get(at..));
+        let is_address =
+            last.is_some_and(|last| !last.bytes().any(|byte| byte.is_ascii_alphabetic()));
         if name.len() > MAX_NAME_BYTES || is_address || !name.split('.').all(is_label) {
             return Err(InvalidCookieDomain);
         }

@@ -17,13 +17,12 @@
 //! What expires a cookie stands before what sets it: to clients that follow RFC 6265 to the letter
 //! (section 5.3, step 11), a host's own cookie and that of the domain of the same name are one.
 //!
-//! Nobody tells of streams that end without a response. So there is room for so many records, and
-//! the oldest go first. A stream whose record is gone gets its response as it is: its cookies are
-//! not shared, and its duplicates stay until the next request.
+//! Nobody tells of streams that end without a response. So there is room for so many records, in
+//! buckets by the stream's number; of a full bucket the oldest goes. A stream whose record is gone
+//! gets its response as it is: its cookies are not shared, and its duplicates stay until the next
+//! request.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
-use std::ops::Bound;
 
 use crate::cookie::{self, CookieName};
 use crate::edits::ResponseEdits;
@@ -38,8 +37,8 @@ use crate::stats::{Counter, Stats};
 /// The records of one root context; nothing if no response is changed.
 #[derive(Debug)]
 pub struct ResponseRecords {
-    /// Numbers of streams grow, and begin anew behind the greatest.
-    records: BTreeMap<StreamId, Record>,
+    /// Each in the order of arrival. None before the first record: at load memory is dear.
+    buckets: Vec<Vec<Record>>,
     /// Source cookies whose duplicates are expired.
     watched: Vec<CookieName>,
     /// The shared cookies, as in `Record::covered`, whose log line is written.
@@ -49,10 +48,11 @@ pub struct ResponseRecords {
 /// What a response needs to know of its request.
 #[derive(Debug)]
 struct Record {
+    stream: StreamId,
     /// For each shared cookie whether its domain covers the host, from the lowest bit up.
     covered: u32,
-    /// Places in `watched`. Empty, it takes no memory of its own.
-    duplicates: Box<[usize]>,
+    /// Places in `watched`.
+    duplicates: Vec<usize>,
     /// For the log, while there is something to tell.
     host: Option<Box<[u8]>>,
 }
@@ -76,7 +76,7 @@ impl ResponseRecords {
         if share_domain.is_empty() && watched.is_empty() {
             return None;
         }
-        Some(Self { records: BTreeMap::new(), watched, told: 0 })
+        Some(Self { buckets: Vec::new(), watched, told: 0 })
     }
 
     /// Keeps what the response of this stream needs.
@@ -90,27 +90,39 @@ impl ResponseRecords {
             }
         }
         let duplicates = self.duplicates(head);
+        // It has waited, or its number has come round again.
+        self.remove(stream);
         if all == 0 && duplicates.is_empty() {
-            // A number that has come round again.
-            self.records.remove(&stream);
             return;
-        }
-        if self.records.len() >= MAX_RECORDS && !self.records.contains_key(&stream) {
-            self.forget_oldest(stream);
         }
         let is_news = all & !covered & !self.told != 0;
         let host = is_news.then(|| host.get(..MAX_HOST_BYTES).unwrap_or(host).into());
-        self.records.insert(stream, Record { covered, duplicates, host });
+        if self.buckets.is_empty() {
+            self.buckets.resize_with(BUCKETS, Vec::new);
+        }
+        if let Some(bucket) = self.buckets.get_mut(bucket_of(stream)) {
+            if bucket.len() >= BUCKET_RECORDS {
+                bucket.remove(0);
+            }
+            bucket.push(Record { stream, covered, duplicates, host });
+        }
     }
 
     /// Whether there is a record of this stream.
     pub fn contains(&self, stream: StreamId) -> bool {
-        self.records.contains_key(&stream)
+        let bucket = self.buckets.get(bucket_of(stream));
+        bucket.is_some_and(|bucket| bucket.iter().any(|record| record.stream == stream))
     }
 
     /// A stream that is gone needs no record.
     pub fn forget(&mut self, stream: StreamId) {
-        self.records.remove(&stream);
+        self.remove(stream);
+    }
+
+    fn remove(&mut self, stream: StreamId) -> Option<Record> {
+        let bucket = self.buckets.get_mut(bucket_of(stream))?;
+        let place = bucket.iter().position(|record| record.stream == stream)?;
+        Some(bucket.remove(place))
     }
 
     /// What becomes of a response with these `set-cookie` lines.
@@ -122,7 +134,7 @@ impl ResponseRecords {
         stats: &mut Stats,
         journal: &mut Journal,
     ) -> ResponseEdits<'h> {
-        let Some(record) = self.records.remove(&stream) else { return ResponseEdits::default() };
+        let Some(record) = self.remove(stream) else { return ResponseEdits::default() };
         let mut changed = self.expire_duplicates(&record, cookies);
         let mut is_changed = !changed.is_empty();
         for &line in lines {
@@ -179,30 +191,23 @@ impl ResponseRecords {
     }
 
     /// The watched cookies that `head` carries more than once, whatever their values.
-    fn duplicates(&self, head: &RequestHead<'_>) -> Box<[usize]> {
+    fn duplicates(&self, head: &RequestHead<'_>) -> Vec<usize> {
         if self.watched.is_empty() {
-            return Box::default();
+            return Vec::new();
         }
         let (mut seen, mut duplicates) = (Vec::new(), Vec::new());
-        for cookie in head.values(b"cookie").flat_map(cookie::cookies) {
-            let place = self.watched.iter().position(|name| name.as_bytes() == cookie.name);
-            let Some(place) = place else { continue };
-            if !seen.contains(&place) {
-                seen.push(place);
-            } else if !duplicates.contains(&place) {
-                duplicates.push(place);
+        for line in head.values(b"cookie") {
+            for cookie in cookie::cookies(line) {
+                let place = self.watched.iter().position(|name| name.as_bytes() == cookie.name);
+                let Some(place) = place else { continue };
+                if !seen.contains(&place) {
+                    seen.push(place);
+                } else if !duplicates.contains(&place) {
+                    duplicates.push(place);
+                }
             }
         }
-        duplicates.into()
-    }
-
-    /// Makes room for `newest`. What has a greater number is from before the numbers began anew.
-    fn forget_oldest(&mut self, newest: StreamId) {
-        let behind = (Bound::Excluded(newest), Bound::Unbounded);
-        let oldest = self.records.range(behind).chain(&self.records).next().map(|(id, _)| *id);
-        if let Some(oldest) = oldest {
-            self.records.remove(&oldest);
-        }
+        duplicates
     }
 
     fn tell(&mut self, shared: &SharedCookie, bit: u32, record: &Record, journal: &mut Journal) {
@@ -242,7 +247,19 @@ fn bits() -> impl Iterator<Item = u32> {
     (0..u32::BITS).map(|place| 1 << place)
 }
 
-/// Far more than a worker's streams that wait for their responses at one time.
-pub(super) const MAX_RECORDS: usize = 16_384;
+/// Numbers that follow each other are spread evenly, whatever their step (Knuth, section 6.4).
+fn bucket_of(StreamId(number): StreamId) -> usize {
+    let spread = number.wrapping_mul(0x9e37_79b9) >> UNUSED_BITS;
+    usize::try_from(spread).unwrap_or_default()
+}
+
+/// Together far more than a worker's streams that wait for their responses at one time.
+const BUCKETS: usize = 2_048;
+/// What `bucket_of` leaves of a number is a bucket.
+const UNUSED_BITS: u32 = u32::BITS - BUCKETS.ilog2();
+const BUCKET_RECORDS: usize = 8;
+/// So many records there are at most.
+#[cfg(test)]
+pub(super) const MAX_RECORDS: usize = BUCKETS * BUCKET_RECORDS;
 /// Longer names are no names.
 const MAX_HOST_BYTES: usize = 253;

@@ -212,19 +212,26 @@ fn a_cookie_bound_to_its_host_has_no_duplicates_to_expire() {
 
 #[test]
 fn abandoned_streams_make_room_oldest_first() {
-    // Numbers begin anew behind the greatest.
-    for start in [1, u32::MAX - 100] {
+    // Numbers begin anew behind the greatest, and two filters in one chain take turns.
+    for (start, step) in [(1, 1), (u32::MAX - 20_000, 1), (7, 2), (0, 4_096)] {
         let mut world = world(shared(false));
-        world.number_streams_from(start);
-        let stream = |n: usize| StreamId(start.wrapping_add(u32::try_from(n).unwrap()));
-        for _ in 0..MAX_RECORDS + 50 {
+        let streams: Vec<_> = (0..u32::try_from(MAX_RECORDS * 2).unwrap())
+            .map(|n| start.wrapping_add(n.wrapping_mul(step)))
+            .collect();
+        for number in &streams {
+            world.number_streams_from(*number);
             world.request(Request::get("/auth"));
         }
-        let kept = (0..MAX_RECORDS + 50).filter(|n| world.filter.awaits_response(stream(*n)));
-        let kept: Vec<_> = kept.collect();
-        assert_eq!((kept.len(), kept[0]), (MAX_RECORDS, 50), "{start}");
-        assert_eq!(world.respond(stream(49), &["main=x"]), ["main=x"], "not shared");
-        assert_eq!(world.respond(stream(50), &["main=x"]), ["main=x; Domain=.example.com"]);
+        let kept = |numbers: &[u32]| {
+            numbers.iter().filter(|number| world.filter.awaits_response(StreamId(**number))).count()
+        };
+        assert!(kept(&streams) <= MAX_RECORDS, "{start}, {step}");
+        assert_eq!(kept(&streams[streams.len() - 8_000..]), 8_000, "{start}, {step}");
+        assert_eq!(kept(&streams[..8_000]), 0, "{start}, {step}");
+        let gone = StreamId(streams[0]);
+        assert_eq!(world.respond(gone, &["main=x"]), ["main=x"], "not shared");
+        let newest = world.last_stream();
+        assert_eq!(world.respond(newest, &["main=x"]), ["main=x; Domain=.example.com"]);
     }
 }
 
