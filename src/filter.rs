@@ -19,6 +19,7 @@ use crate::bad_signatures::BadSignatures;
 use crate::credential::{Choice, NoCredential, Reading, SourcePlan};
 use crate::denial::{Cause, Denial};
 use crate::edits::HeaderEdits;
+use crate::filter::access_log::{Decision, StateEntry, Trail};
 use crate::filter::budget::{PortableFailures, Verifications};
 use crate::filter::journal::{DenialRecord, Journal, LogLine};
 use crate::filter::key_sets::{Jitter, ProviderKeysState};
@@ -40,6 +41,7 @@ use crate::stats::{Counter, Stats};
 use crate::time::UnixTime;
 use crate::token_cache::TokenCache;
 
+pub mod access_log;
 mod budget;
 pub mod journal;
 mod key_sets;
@@ -60,6 +62,8 @@ pub struct Filter {
     waiting: WaitingStreams,
     stats: Stats,
     journal: Journal,
+    /// Of the request that was decided last.
+    filter_state: Vec<StateEntry>,
     next_fetch: u64,
     random: Jitter,
 }
@@ -89,6 +93,7 @@ impl Filter {
             waiting: WaitingStreams::default(),
             stats: Stats::new(&policy),
             journal: Journal::new(policy.log_denials),
+            filter_state: Vec::new(),
             next_fetch: 0,
             random: Jitter(seed),
             policy,
@@ -113,9 +118,12 @@ impl Filter {
             self.stats.waiting(-1);
         }
         let policy = Rc::clone(&self.policy);
-        let refusal = match self.decide(now, head, crypto, waited.as_ref()) {
+        self.filter_state.clear();
+        let mut trail = Trail::default();
+        let refusal = match self.decide(now, head, crypto, waited.as_ref(), &mut trail) {
             Ok((edits, counter)) => {
                 self.stats.count(counter);
+                self.filter_state = trail.entries(&policy, Decision::Passed(counter));
                 return Verdict::Continue(edits);
             }
             Err(Stop::Refuse(refusal)) => refusal,
@@ -127,6 +135,7 @@ impl Filter {
             }
         };
         self.stats.count_denied(refusal.reason);
+        self.filter_state = trail.entries(&policy, Decision::Denied(refusal.reason));
         self.record(now, head, &refusal);
         let cause = Cause {
             reason: refusal.reason,
@@ -212,6 +221,12 @@ impl Filter {
         self.journal.poll()
     }
 
+    /// What the access log can show of the request that was decided last; told once, and empty
+    /// unless `telemetry.filter_state` names something.
+    pub fn take_filter_state(&mut self) -> Vec<StateEntry> {
+        std::mem::take(&mut self.filter_state)
+    }
+
     /// What was counted.
     pub fn stats(&mut self) -> &mut Stats {
         &mut self.stats
@@ -223,6 +238,7 @@ impl Filter {
         head: &RequestHead<'h>,
         crypto: &dyn SignatureVerifier,
         waited: Option<&Waited>,
+        trail: &mut Trail,
     ) -> Result<(HeaderEdits<'h>, Counter), Stop> {
         let policy = Rc::clone(&self.policy);
         let line = head.line().map_err(|_| Refusal::new(Reason::MalformedRequest))?;
@@ -231,6 +247,7 @@ impl Filter {
         }
         let mut edits = forward::sanitize(head, &policy.sanitizer);
         let (index, rule) = find_rule(&policy, line)?;
+        trail.decided_by(index);
         match rule.access {
             Access::Denied => return Err(Refusal::new(Reason::DeniedByRule).at(index).into()),
             Access::Public => return Ok((edits, Counter::AllowedPublic)),
@@ -257,6 +274,13 @@ impl Filter {
             Some(token) => Reading::Known(token),
             None => read_token(text, &policy.providers),
         });
+        let source = match &choice {
+            Ok(Choice::One(candidate)) => plan.source_of(candidate),
+            Ok(Choice::Newest(candidates)) => {
+                candidates.first().and_then(|candidate| plan.source_of(candidate))
+            }
+            Err(_) => None,
+        };
         let verified = match choice {
             Ok(Choice::One(candidate)) => self.verify(&candidate, now, crypto, &mut budget),
             Ok(Choice::Newest(candidates)) => {
@@ -274,6 +298,7 @@ impl Filter {
             }
         };
         let token = verified.map_err(|stop| stop.at(index))?;
+        trail.proven(&policy, &token, source);
         forward::forward_verified(&mut edits, &token, rule.forward, plan, &presented, head);
         Ok((edits, Counter::Allowed))
     }

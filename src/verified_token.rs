@@ -103,6 +103,11 @@ impl VerifiedToken {
         self.subject.as_deref()
     }
 
+    /// The name of the key that signed it, if it gives one.
+    pub fn key_id(&self) -> Option<&str> {
+        self.key_id.as_deref()
+    }
+
     /// The headers that backends get, in the configuration's order.
     pub fn claim_headers(&self) -> impl Iterator<Item = (&HeaderName, &[u8])> {
         self.claim_headers.iter().zip(&self.rendered).filter_map(

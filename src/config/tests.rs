@@ -11,7 +11,7 @@ use crate::cookie::CookieName;
 use crate::extractor::Source;
 use crate::matcher::Host;
 use crate::path::PathPolicy;
-use crate::policy::{Access, CacheLimits, Forward, Rule};
+use crate::policy::{Access, CacheLimits, Forward, Rule, StateField};
 use crate::provider::{DuplicateCookies, Issuers, OnConflict, Provider};
 
 fn whole() -> Value {
@@ -89,7 +89,7 @@ fn whole() -> Value {
         "insecure_public_by_default": false,
         "insecure_keep_override_headers": false,
         "cache": { "entries": 500, "bytes": "1MiB" },
-        "telemetry": { "log_denials": false },
+        "telemetry": { "filter_state": ["verdict", "sub"], "log_denials": false },
     })
 }
 
@@ -199,6 +199,7 @@ fn every_field_arrives() {
     assert_eq!(policy.responses.cors_origins, ["https://www.example.com".parse().unwrap()]);
     assert_eq!(policy.cache, CacheLimits { entries: 500, bytes: 1 << 20 });
     assert!(!policy.log_denials);
+    assert_eq!(policy.filter_state, [StateField::Verdict, StateField::Sub]);
 }
 
 #[test]
@@ -267,6 +268,7 @@ fn defaults() {
     );
     let policy = loaded.policy;
     assert!(policy.rules.is_empty() && policy.paths.is_none() && policy.log_denials);
+    assert!(policy.filter_state.is_empty());
     assert_eq!(policy.cache, CacheLimits { entries: 10_000, bytes: 16 << 20 });
     let default = &policy.default;
     assert_eq!((default.access, default.forward), (Access::Required, Forward::Bearer));

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::fmt::Write;
 use std::time::Duration;
 
+use crate::bytes::escaped;
 use crate::reason::Reason;
 use crate::time::UnixTime;
 
@@ -91,7 +92,7 @@ impl Journal {
         for (name, value) in named {
             if let Some(value) = value {
                 // Writing to a String never fails.
-                let _ = write!(text, " {name}={}", escaped(value));
+                let _ = write!(text, " {name}={}", escaped(value, MAX_VALUE_BYTES));
             }
         }
         self.note(LogLevel::Info, text);
@@ -114,13 +115,6 @@ impl Journal {
     pub fn poll(&mut self) -> Option<LogLine> {
         self.lines.pop_front()
     }
-}
-
-/// Cut, and without a byte that could end the line or look like another field.
-fn escaped(value: &[u8]) -> String {
-    let cut = value.get(..MAX_VALUE_BYTES).unwrap_or(value);
-    let text = cut.escape_ascii().to_string().replace(' ', "\\x20");
-    if cut.len() < value.len() { format!("{text}…") } else { text }
 }
 
 const WINDOW: Duration = Duration::from_secs(1);

@@ -12,7 +12,7 @@ use super::reader::{At, Field};
 use super::units::{self, InvalidDuration};
 use crate::origin::Origin;
 use crate::path::PathPolicy;
-use crate::policy::{CacheLimits, Policy, ResponsePolicy, Rule};
+use crate::policy::{CacheLimits, Policy, ResponsePolicy, Rule, StateField};
 use crate::provider::ProviderId;
 use crate::request::HeaderName;
 use crate::sanitizer::Sanitizer;
@@ -60,8 +60,7 @@ pub(super) fn compile(raw: raw::Root<'_>) -> Option<Policy> {
     );
     let responses = responses.read_or(ResponsePolicy::default(), response_policy);
     let cache = cache.read_or(DEFAULT_CACHE, cache_limits);
-    let log_denials =
-        telemetry.read_or(true, |raw::Telemetry { log_denials }| log_denials.value_or(true));
+    let telemetry = telemetry.read_or((Vec::new(), true), telemetry_policy);
 
     let (providers, (rules, default)) = (providers?, rules?);
     let claim_headers = providers.iter().flat_map(|provider| &*provider.claim_headers);
@@ -70,6 +69,7 @@ pub(super) fn compile(raw: raw::Root<'_>) -> Option<Policy> {
         unwanted.extend(override_headers(&rules));
     }
     let looks_at_path = rules.iter().any(|rule| rule.matches.looks_at_path());
+    let (filter_state, log_denials) = telemetry?;
     Some(Policy {
         providers,
         rules,
@@ -78,7 +78,8 @@ pub(super) fn compile(raw: raw::Root<'_>) -> Option<Policy> {
         paths: if looks_at_path { Some(path_policy?) } else { None },
         responses: responses?,
         cache: cache?,
-        log_denials: log_denials?,
+        log_denials,
+        filter_state,
     })
 }
 
@@ -142,6 +143,19 @@ fn cache_limits(raw: raw::Cache<'_>) -> Option<CacheLimits> {
         bytes
     });
     Some(CacheLimits { entries: entries?, bytes: bytes? })
+}
+
+/// What the access log can show, and whether denials are logged.
+fn telemetry_policy(raw: raw::Telemetry<'_>) -> Option<(Vec<StateField>, bool)> {
+    let raw::Telemetry { filter_state, log_denials } = raw;
+    let filter_state = filter_state.read_or(Vec::new(), |fields| {
+        let mut seen = Vec::new();
+        for At { place, value } in &fields.value {
+            refuse_repeated(&mut seen, *value, place);
+        }
+        Some(fields.value.into_iter().map(|field| field.value).collect())
+    });
+    Some((filter_state?, log_denials.value_or(true)?))
 }
 
 /// Headers by which some backends let a client name another path or method than the request's.
