@@ -232,7 +232,7 @@ mod tests {
     #[test]
     fn only_what_is_wanted_is_shown_in_the_order_of_wishes() {
         for (fields, expected) in
-            [(&[] as &[&str], ""), (&["kid", "sub"], "kid=k sub=u"), (&["reason"], "")]
+            [(&[][..], ""), (&["kid", "sub"], "kid=k sub=u"), (&["reason"], "")]
         {
             let policy = policy(fields);
             let trail = proven(&policy, json!({ "kid": "k" }), json!({ "sub": "u", "exp": 2_000 }));

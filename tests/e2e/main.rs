@@ -20,6 +20,7 @@ use session_token_harness::envoy::{NEWEST, OLDEST};
 use crate::world::World;
 
 mod access;
+mod access_log;
 mod answers;
 mod configuration;
 mod extraction;
@@ -59,6 +60,7 @@ fn main() -> ExitCode {
         trials.extend(tokens::trials(&world));
         trials.extend(hostile::trials(&world));
         trials.extend(metrics::trials(&world));
+        trials.extend(access_log::trials(&world));
         worlds.push(world);
     }
     let lists_only = arguments.list;
