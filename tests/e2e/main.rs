@@ -30,6 +30,7 @@ mod keys;
 mod matching;
 mod metrics;
 mod outages;
+mod prometheus;
 mod readme;
 mod secrets;
 mod shipped;
@@ -61,6 +62,7 @@ fn main() -> ExitCode {
         trials.extend(hostile::trials(&world));
         trials.extend(metrics::trials(&world));
         trials.extend(access_log::trials(&world));
+        trials.extend(prometheus::trials(&world));
         worlds.push(world);
     }
     let lists_only = arguments.list;
