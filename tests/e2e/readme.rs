@@ -10,6 +10,7 @@
 //! | `http_filters` | a list of HTTP filters, the router included |
 //! | `plugin` | the filter's own configuration |
 //! | `cluster` | one cluster |
+//! | `access_log` | access loggers of a connection manager |
 //! | `refused` | as `plugin`, with errors: those of the next block |
 //!
 //! A further word is a name by which a test finds the block. No block asks the real internet.
@@ -69,6 +70,7 @@ fn load(world: &World, block: &Block) {
             let clusters = envoy.admin_get("/clusters").unwrap().text();
             assert!(clusters.contains(&format!("{name}::")), "{clusters}");
         }
+        Some("access_log") => shows_an_access_log(world, &yaml),
         Some("refused") => check_refusal(world, block, yaml),
         kind => panic!("README.md:{}: a YAML block of unknown kind {kind:?}", block.line),
     }
@@ -83,6 +85,25 @@ fn loads_quietly(world: &World, bootstrap: Value) {
         line.contains("[warning]") && line.contains("wasm log") && line.contains(": configuration")
     });
     assert_eq!(warning, None, "an example should be free of warnings");
+    world.retire(envoy);
+}
+
+/// The loggers write what they should of a request that is refused.
+fn shows_an_access_log(world: &World, loggers: &Value) {
+    let configuration = json!({
+        "providers": [{
+            "name": "corbado", "preset": {"corbado": {"project_id": "pro-1234567890"}},
+            "jwks": {"remote": {"cluster": "corbado"}}
+        }],
+        "telemetry": {"filter_state": ["verdict", "rule", "sub"]}
+    });
+    let mut bootstrap = with_plugin(configuration);
+    let place = "/static_resources/listeners/0/filter_chains/0/filters/0/typed_config/access_log";
+    *bootstrap.pointer_mut(place).unwrap() = loggers.clone();
+    let envoy = start(world, bootstrap).unwrap();
+    envoy.client("readme").send(Request::get("/orders")).expect_status(401);
+    let expected = "GET /orders 401 session_token_denied{missing} denied default -";
+    envoy.wait_for_access_log(expected).unwrap();
     world.retire(envoy);
 }
 
