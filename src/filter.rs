@@ -18,12 +18,14 @@ use std::rc::Rc;
 use crate::bad_signatures::BadSignatures;
 use crate::credential::{Choice, NoCredential, Reading, SourcePlan};
 use crate::denial::{Cause, Denial};
-use crate::edits::HeaderEdits;
+use crate::edits::{HeaderEdits, ResponseEdits};
 use crate::filter::access_log::{Decision, StateEntry, Trail};
+use crate::filter::anti_csrf::AntiCsrfProof;
 use crate::filter::budget::{PortableFailures, Verifications};
 use crate::filter::journal::{DenialRecord, Journal, LogLine};
 use crate::filter::key_sets::{Jitter, ProviderKeysState};
 use crate::filter::refusal::{CannotWait, Refusal, Stop};
+use crate::filter::responses::ResponseRecords;
 use crate::filter::verification::{is_foreign, read_token};
 use crate::filter::waiting::{
     Need, NeededKeys, PATIENCE_FOR_NEWER_SET, StreamId, Waited, WaitingStreams,
@@ -42,10 +44,12 @@ use crate::time::UnixTime;
 use crate::token_cache::TokenCache;
 
 pub mod access_log;
+mod anti_csrf;
 mod budget;
 pub mod journal;
 mod key_sets;
 mod refusal;
+pub mod responses;
 mod verification;
 pub mod waiting;
 
@@ -60,6 +64,8 @@ pub struct Filter {
     bad_signatures: BadSignatures,
     portable_failures: PortableFailures,
     waiting: WaitingStreams,
+    /// Nothing if responses stay as they are.
+    responses: Option<ResponseRecords>,
     stats: Stats,
     journal: Journal,
     /// Of the request that was decided last.
@@ -85,12 +91,15 @@ impl Filter {
         let policy = policy.into();
         let rules = policy.rules.iter().chain([&policy.default]);
         Self {
-            plans: rules.map(|rule| SourcePlan::new(rule, &policy.providers)).collect(),
+            plans: rules
+                .map(|rule| SourcePlan::new(rule, &policy.providers, &policy.cookies.strip))
+                .collect(),
             keys: policy.providers.iter().map(ProviderKeysState::new).collect(),
             cache: TokenCache::new(policy.cache, seed),
             bad_signatures: BadSignatures::new(seed),
             portable_failures: PortableFailures::default(),
             waiting: WaitingStreams::default(),
+            responses: ResponseRecords::new(&policy),
             stats: Stats::new(&policy),
             journal: Journal::new(policy.log_denials),
             filter_state: Vec::new(),
@@ -118,6 +127,9 @@ impl Filter {
             self.stats.waiting(-1);
         }
         let policy = Rc::clone(&self.policy);
+        if let Some(responses) = &mut self.responses {
+            responses.note(stream, head, &policy.cookies);
+        }
         self.filter_state.clear();
         let mut trail = Trail::default();
         let refusal = match self.decide(now, head, crypto, waited.as_ref(), &mut trail) {
@@ -144,6 +156,25 @@ impl Filter {
             vendor: vendor_of(&policy, &refusal).and_then(|provider| provider.vendor_answers),
         };
         Verdict::Deny(Denial::new(&cause, head, &policy.responses))
+    }
+
+    /// Whether the response of a stream may have to change, so that its head must be read.
+    pub fn awaits_response(&self, stream: StreamId) -> bool {
+        self.responses.as_ref().is_some_and(|records| records.contains(stream))
+    }
+
+    /// What to change about a stream's response with these `set-cookie` lines, from wherever it
+    /// comes; nothing the second time.
+    pub fn on_response<'h>(
+        &mut self,
+        stream: StreamId,
+        set_cookies: &[&'h [u8]],
+    ) -> ResponseEdits<'h> {
+        let Self { policy, responses, stats, journal, .. } = self;
+        match responses {
+            Some(records) => records.take(stream, set_cookies, &policy.cookies, stats, journal),
+            None => ResponseEdits::default(),
+        }
     }
 
     /// Which request trailers must not reach a backend: what no client may send as a header, and
@@ -184,6 +215,9 @@ impl Filter {
     pub fn on_stream_done(&mut self, stream: StreamId) {
         if self.waiting.release(stream).is_some() {
             self.stats.waiting(-1);
+        }
+        if let Some(responses) = &mut self.responses {
+            responses.forget(stream);
         }
     }
 
@@ -274,23 +308,27 @@ impl Filter {
             Some(token) => Reading::Known(token),
             None => read_token(text, &policy.providers),
         });
-        let source = match &choice {
-            Ok(Choice::One(candidate)) => plan.source_of(candidate),
-            Ok(Choice::Newest(candidates)) => {
-                candidates.first().and_then(|candidate| plan.source_of(candidate))
-            }
-            Err(_) => None,
-        };
+        let first = choice.as_ref().ok().and_then(|choice| choice.candidates().first());
+        let source = first.and_then(|candidate| plan.source_of(candidate));
+        let proof = AntiCsrfProof { plan, head, method: line.method };
         let verified = match choice {
-            Ok(Choice::One(candidate)) => self.verify(&candidate, now, crypto, &mut budget),
-            Ok(Choice::Newest(candidates)) => {
-                self.verify_newest(&candidates, now, crypto, &mut budget, waited)
-            }
+            Ok(choice) => proof
+                .check_request(choice.candidates(), &policy.providers)
+                .and_then(|()| match &choice {
+                    Choice::One(candidate) => self.verify(candidate, now, crypto, &mut budget),
+                    Choice::Newest(candidates) => {
+                        self.verify_newest(candidates, now, crypto, &mut budget, waited)
+                    }
+                })
+                .and_then(|token| proof.check_token(token, choice.candidates(), &policy.providers)),
             Err(NoCredential::Absent | NoCredential::Foreign(_))
                 if rule.access == Access::Optional =>
             {
                 without(&mut edits);
                 return Ok((edits, Counter::AllowedOptional));
+            }
+            Err(NoCredential::LegacySession(owner)) => {
+                Err(Refusal::new(Reason::LegacySession).of(owner, None).into())
             }
             Err(NoCredential::Absent) => Err(Refusal::new(Reason::Missing).into()),
             Err(NoCredential::Foreign(reason) | NoCredential::Refused(reason)) => {

@@ -11,6 +11,7 @@
 //! | What happens to a request, step by step? | [`filter`] |
 //! | Where are paths, hosts and methods compared with rules? | [`path`], [`matcher`] |
 //! | Where are cookies found and taken out? | [`cookie`], [`forward`] |
+//! | Where do answers get other cookies? | [`set_cookie`], [`filter::responses`] |
 //! | Which of several tokens counts? | [`credential`] |
 //! | Where is a token verified? | [`jwt::token`], [`jwt::signature`]; step by step: `filter::verification` |
 //! | Where do keys come from, and for how long are they good? | [`jwks`] |
@@ -29,10 +30,12 @@ pub mod time;
 // A request, as it is met.
 pub mod cookie;
 pub mod extractor;
+pub mod login;
 pub mod matcher;
 pub mod origin;
 pub mod path;
 pub mod sanitizer;
+pub mod set_cookie;
 
 // Tokens and keys.
 pub mod claim_headers;

@@ -4,11 +4,14 @@
 
 use std::rc::Rc;
 
+use crate::cookie::CookieName;
+use crate::login::Login;
 use crate::matcher::RuleMatch;
 use crate::origin::Origin;
 use crate::path::PathPolicy;
 use crate::provider::{Provider, ProviderId};
 use crate::sanitizer::Sanitizer;
+use crate::set_cookie::{CookieDomain, CookiePath};
 
 /// What the operator wants.
 #[derive(Debug)]
@@ -23,6 +26,8 @@ pub struct Policy {
     pub sanitizer: Sanitizer,
     /// Which paths are too ambiguous to decide; `None` when no rule looks at paths.
     pub paths: Option<PathPolicy>,
+    /// What becomes of cookies besides credentials.
+    pub cookies: CookiePolicy,
     /// How answers look.
     pub responses: ResponsePolicy,
     /// Bounds of the cache of verified tokens.
@@ -87,11 +92,51 @@ pub enum Forward {
     Strip,
 }
 
+/// `cookies`
+#[derive(Debug, Default)]
+pub struct CookiePolicy {
+    /// Cookies that responses set for a whole domain; at most `MAX_SHARED`, no two of one name.
+    pub share_domain: Vec<SharedCookie>,
+    /// For which domains a source cookie is expired that a request carries more than once.
+    pub expire_older_domains: Vec<OlderDomain>,
+    /// The path of what expires it.
+    pub path: CookiePath,
+    /// Cookies that no backend may see, but on public rules.
+    pub strip: Vec<CookieName>,
+}
+
+impl CookiePolicy {
+    /// So many shared cookies are possible.
+    pub const MAX_SHARED: usize = 32;
+}
+
+/// One entry of `share_domain`.
+#[derive(Debug)]
+pub struct SharedCookie {
+    /// Which cookie.
+    pub name: CookieName,
+    /// The domain that it gets.
+    pub domain: CookieDomain,
+    /// Whether its host-only twin is expired whenever it is set.
+    pub expire_host_only: bool,
+}
+
+/// One entry of `expire_older_domains`.
+#[derive(Debug, PartialEq, Eq)]
+pub enum OlderDomain {
+    /// `""`: the host-only twin of a shared cookie.
+    HostOnly,
+    /// This domain.
+    Domain(CookieDomain),
+}
+
 /// How answers look that the filter gives itself.
 #[derive(Debug, Default)]
 pub struct ResponsePolicy {
     /// The `realm` of challenges.
     pub realm: Option<Box<str>>,
+    /// Where navigations are sent that lack a session; nothing: nowhere.
+    pub login: Option<Login>,
     /// Pages of these origins may read our answers (CORS).
     pub cors_origins: Vec<Origin>,
 }

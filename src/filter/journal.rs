@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::fmt::Write;
 use std::time::Duration;
 
-use crate::bytes::escaped;
+use crate::bytes;
 use crate::reason::Reason;
 use crate::time::UnixTime;
 
@@ -92,7 +92,7 @@ impl Journal {
         for (name, value) in named {
             if let Some(value) = value {
                 // Writing to a String never fails.
-                let _ = write!(text, " {name}={}", escaped(value, MAX_VALUE_BYTES));
+                let _ = write!(text, " {name}={}", escaped(value));
             }
         }
         self.note(LogLevel::Info, text);
@@ -115,6 +115,11 @@ impl Journal {
     pub fn poll(&mut self) -> Option<LogLine> {
         self.lines.pop_front()
     }
+}
+
+/// Cut, and without a byte that could end the line or look like another field.
+pub(super) fn escaped(value: &[u8]) -> String {
+    bytes::escaped(value, MAX_VALUE_BYTES)
 }
 
 const WINDOW: Duration = Duration::from_secs(1);

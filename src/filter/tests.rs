@@ -10,6 +10,8 @@ use crate::jwks::fetch::{FetchError, FetchResponse};
 
 mod access_log;
 mod random;
+mod responses;
+mod supertokens;
 mod world;
 
 const SECOND: Duration = Duration::from_secs(1);

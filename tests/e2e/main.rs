@@ -32,7 +32,9 @@ mod metrics;
 mod outages;
 mod prometheus;
 mod readme;
+mod redirects;
 mod secrets;
+mod set_cookies;
 mod shipped;
 mod site;
 mod tokens;
@@ -58,11 +60,13 @@ fn main() -> ExitCode {
         trials.extend(access::trials(&world));
         trials.extend(matching::trials(&world));
         trials.extend(answers::trials(&world));
+        trials.extend(redirects::trials(&world));
         trials.extend(tokens::trials(&world));
         trials.extend(hostile::trials(&world));
         trials.extend(metrics::trials(&world));
         trials.extend(access_log::trials(&world));
         trials.extend(prometheus::trials(&world));
+        trials.extend(set_cookies::trials(&world));
         worlds.push(world);
     }
     let lists_only = arguments.list;

@@ -181,10 +181,21 @@ fn base(field: &str) -> Value {
         "issuers": ["https://id.partner.example"],
         "jwks": {"remote": {"uri": "https://id.partner.example/jwks", "cluster": "keys"}},
     });
+    if field.contains(".preset.supertokens.") {
+        provider = json!({
+            "name": "partner",
+            "preset": {"supertokens": {"api_domain": "https://api.example.com"}},
+            "jwks": {"remote": {"cluster": "keys"}},
+        });
+    }
     if field.contains("claim_headers[]") {
         provider["claim_headers"] = json!([{"header": "x-user-id", "claim": "sub"}]);
     }
-    json!({"providers": [provider]})
+    let mut base = json!({"providers": [provider]});
+    if field.contains("share_domain[]") {
+        base["cookies"] = json!({"share_domain": [{"name": "session", "domain": "a.example"}]});
+    }
+    base
 }
 
 /// `configuration` with `field` set, and whatever must be around it.

@@ -84,9 +84,12 @@ fn warns(table: &[(&str, Value, &[&str])]) {
     }
 }
 
+mod cookies;
 mod keys;
 mod provider;
+mod responses;
 mod rule;
+mod supertokens;
 
 #[test]
 fn answers_paths_and_cache() {
@@ -171,12 +174,10 @@ fn answers_paths_and_cache() {
         ),
         (
             "what later versions know",
-            top(json!({ "csrf": {}, "cookies": {}, "provider": [] })),
+            top(json!({ "csrf": {}, "provider": [] })),
             &[
-                "cookies: unknown field; known here: providers, rules, default, responses, paths, \
-                 insecure_public_by_default, insecure_keep_override_headers, cache, telemetry",
-                "csrf: unknown field; known here: providers, rules, default, responses, paths, \
-                 insecure_public_by_default, insecure_keep_override_headers, cache, telemetry",
+                "csrf: unknown field; known here: providers, rules, default, cookies, responses, \
+                 paths, insecure_public_by_default, insecure_keep_override_headers, cache, telemetry",
                 "provider: unknown field; did you mean `providers`?",
             ],
         ),
