@@ -20,6 +20,7 @@ use session_token_harness::envoy::{NEWEST, OLDEST};
 use crate::world::World;
 
 mod access;
+mod access_log;
 mod answers;
 mod claims;
 mod configuration;
@@ -31,6 +32,7 @@ mod keys;
 mod matching;
 mod metrics;
 mod outages;
+mod prometheus;
 mod readme;
 mod redirects;
 mod report;
@@ -72,6 +74,8 @@ fn main() -> ExitCode {
         trials.extend(report::trials(&world));
         trials.extend(hostile::trials(&world));
         trials.extend(metrics::trials(&world));
+        trials.extend(access_log::trials(&world));
+        trials.extend(prometheus::trials(&world));
         trials.extend(set_cookies::trials(&world));
         worlds.push(world);
     }
