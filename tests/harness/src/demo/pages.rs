@@ -17,6 +17,7 @@ pub(super) fn answer(request: ReceivedRequest) -> Answer {
             .header("content-security-policy", content_security_policy()),
         "/assets/style.css" => file("text/css; charset=utf-8", include_str!("page/style.css")),
         "/assets/app.js" => file("text/javascript; charset=utf-8", include_str!("page/app.js")),
+        "/assets/show.js" => file("text/javascript; charset=utf-8", include_str!("page/show.js")),
         "/assets/icon.svg" => file("image/svg+xml", include_str!("page/icon.svg")),
         "/assets/cases.json" => Answer::json(places_and_cases()),
         "/healthz" => Answer::json(describe("pages", &request)),
