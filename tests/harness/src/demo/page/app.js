@@ -5,7 +5,8 @@
 // `demo --check` plays and judges the same list without a browser.
 
 import {
-  $, el, headerOf, claimsOf, echoOf, received, statusLine, side, refused, answerCard,
+  $, el, headerOf, claimsOf, echoOf, received, showScenarios, statusLine, side, refused,
+  answerCard,
 } from './show.js';
 
 const emptyCard = $('empty'); // taken out of the page while a result is shown
@@ -246,7 +247,8 @@ function showCases(busy = null) {
       const state = kase.id === busy ? 'busy' : !result ? '' : result.misses.length ? 'fail' : 'pass';
       return el('button', {
         class: `case ${state}`, id: `case-${kase.id}`, 'aria-current': current === kase ? 'true' : null,
-        disabled: playing || (needsSession(kase) && !session), title: kase.about,
+        disabled: playing || (needsSession(kase) && !session),
+        title: result?.misses.length ? result.misses.join('; ') : kase.about,
         onclick: () => run(kase),
       },
       el('span', { class: 'mark', 'aria-label': state || 'not run' }, state === 'pass' ? '✓' : state === 'fail' ? '✗' : ''),
@@ -348,6 +350,7 @@ async function start() {
   demo = await (await fetch('/assets/cases.json')).json();
   document.cookie = 'theme=warm; path=/; max-age=3600; samesite=lax'; // a cookie that is not ours to touch
 
+  showScenarios(demo.pages);
   const here = location.origin === demo.one_host;
   $('where').replaceChildren('This page came through ', el('code', {}, here ? 'envoy/one-host.yaml' : 'envoy/two-hosts.yaml'), '. The same behind ',
     el('a', { href: here ? demo.two_hosts : demo.one_host }, here ? 'envoy/two-hosts.yaml' : 'envoy/one-host.yaml'));

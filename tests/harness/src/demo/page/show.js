@@ -1,6 +1,6 @@
 // What all pages of the demo show alike: elements, tokens, one request's headers and its answer.
 
-const SESSION_COOKIE = 'cbo_session_token';
+const SESSION_COOKIES = ['cbo_session_token', 'sAccessToken'];
 
 export const $ = (id) => document.getElementById(id);
 
@@ -14,6 +14,13 @@ export function el(tag, attributes = {}, ...children) {
   return node;
 }
 
+/** The pages of the demo, one a scenario: [{ title, origin }]. */
+export function showScenarios(pages) {
+  $('scenarios').replaceChildren(...pages.map(({ title, origin }) => el('a', {
+    href: origin, 'aria-current': origin === location.origin ? 'page' : null,
+  }, title)));
+}
+
 // ---------------------------------------------------------------- Tokens and echoes
 
 export const decode = (part) => JSON.parse(new TextDecoder().decode(
@@ -21,7 +28,7 @@ export const decode = (part) => JSON.parse(new TextDecoder().decode(
 export const headerOf = (token) => decode(token.split('.')[0]);
 export const claimsOf = (token) => decode(token.split('.')[1]);
 
-const holdsSession = (value) => value?.includes(SESSION_COOKIE);
+const holdsSession = (value) => SESSION_COOKIES.some((name) => value?.includes(name));
 
 /** A backend's echo is { backend, method, path, headers: [[name, value]], next? }. */
 export const echoOf = (body) => (body && Array.isArray(body.headers) ? body : null);
@@ -30,18 +37,18 @@ export const received = (echo, name) => echo.headers.filter(([n]) => n === name)
 // ---------------------------------------------------------------- A request, and what came of it
 
 export function statusLine(exchange) {
-  const reason = exchange.body?.reason ?? exchange.body?.next?.body?.reason;
+  const reason = exchange.body?.reason ?? exchange.body?.next?.body?.reason ?? exchange.body?.message;
   return el('div', { class: 'line' },
-    el('span', { class: 'url' }, `GET ${exchange.url}`),
+    el('span', { class: 'url' }, `${exchange.method ?? 'GET'} ${exchange.url}`),
     exchange.preflight && el('span', { class: 'pill', title: 'The browser asked with OPTIONS first; Envoy’s CORS filter answered.' }, 'after a preflight'),
     el('span', { class: 'dim' }, `${exchange.ms.toFixed(exchange.ms < 10 ? 1 : 0)} ms`),
     reason && el('span', { class: 'pill bad' }, reason),
-    el('span', { class: `pill ${exchange.status >= 200 && exchange.status < 300 ? 'good' : 'bad'}` },
+    el('span', { class: `pill ${exchange.status >= 200 && exchange.status < 300 ? 'good' : exchange.status >= 300 && exchange.status < 400 ? '' : 'bad'}` },
       `${exchange.status || ''} ${exchange.statusText}`.trim()));
 }
 
 /** Headers that tell the story come first; the rest is one click away. */
-const STORY = ['host', 'origin', 'authorization', 'cookie', 'x-user-id', 'x-user-plan'];
+const STORY = ['host', 'origin', 'authorization', 'cookie', 'x-user-id', 'x-user-plan', 'x-user-roles'];
 
 export function side(title, headers, { token, before, after }) {
   const rank = (name) => (STORY.includes(name) ? STORY.indexOf(name) : 99);
