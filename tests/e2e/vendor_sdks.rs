@@ -22,6 +22,9 @@ use crate::trial;
 use crate::world::World;
 
 mod corbado;
+mod supertokens;
+mod supertokens_core;
+mod supertokens_rows;
 
 /// All tests, for one Envoy.
 pub(crate) fn trials(world: &Arc<World>) -> Vec<Trial> {
@@ -33,7 +36,10 @@ pub(crate) fn trials(world: &Arc<World>) -> Vec<Trial> {
         }
         lacking
     });
-    let trials = vec![trial(world, "vendor_sdks::corbado", corbado::verdicts)];
+    let trials = vec![
+        trial(world, "vendor_sdks::corbado", corbado::verdicts),
+        trial(world, "vendor_sdks::supertokens", supertokens::verdicts),
+    ];
     let left_out = lacking.is_some();
     let kind = if left_out { "needs Node" } else { "" };
     trials.into_iter().map(|trial| trial.with_kind(kind).with_ignored_flag(left_out)).collect()
