@@ -25,6 +25,7 @@ mod corbado;
 mod supertokens;
 mod supertokens_core;
 mod supertokens_rows;
+mod website;
 
 /// All tests, for one Envoy.
 pub(crate) fn trials(world: &Arc<World>) -> Vec<Trial> {
@@ -39,6 +40,7 @@ pub(crate) fn trials(world: &Arc<World>) -> Vec<Trial> {
     let trials = vec![
         trial(world, "vendor_sdks::corbado", corbado::verdicts),
         trial(world, "vendor_sdks::supertokens", supertokens::verdicts),
+        trial(world, "vendor_sdks::website", website::visits),
     ];
     let left_out = lacking.is_some();
     let kind = if left_out { "needs Node" } else { "" };
