@@ -43,6 +43,7 @@ mod site;
 mod supertokens;
 mod tokens;
 mod vendor_answers;
+mod vendor_sdks;
 mod waiting;
 mod world;
 
@@ -67,6 +68,7 @@ fn main() -> ExitCode {
         trials.extend(answers::trials(&world));
         trials.extend(redirects::trials(&world));
         trials.extend(vendor_answers::trials(&world));
+        trials.extend(vendor_sdks::trials(&world));
         trials.extend(tokens::trials(&world));
         trials.extend(supertokens::trials(&world));
         trials.extend(csrf::trials(&world));
