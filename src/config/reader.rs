@@ -7,6 +7,8 @@
 //! 3. `null` is a value of the wrong type, never the same as absent.
 //! 4. Numbers may arrive as `10.0`.
 
+use std::borrow::Cow;
+
 use serde_json::{Map, Value};
 
 use super::error::{Place, quoted};
@@ -19,14 +21,14 @@ pub(super) struct Node<'a> {
 }
 
 /// A value that was read, and where it stood.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct At<'a, T> {
     pub(super) place: Place<'a>,
     pub(super) value: T,
 }
 
 /// A field of an object.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(super) enum Field<T> {
     /// It is not there.
     Absent,
@@ -83,7 +85,7 @@ impl<T: Copy + Default> Field<At<'_, T>> {
 
 impl<T> At<'_, T> {
     /// Finds an error here that is not about the text itself.
-    pub(super) fn error(&self, text: impl Into<String>) {
+    pub(super) fn error<'t>(&self, text: impl Into<Cow<'t, str>>) {
         self.place.error(text);
     }
 }

@@ -254,7 +254,7 @@ fn all<T>(items: impl Iterator<Item = Option<T>>) -> Option<Vec<T>> {
 fn refuse_repeated<'n, T: PartialEq>(seen: &mut Vec<(T, Place<'n>)>, name: T, place: &Place<'n>) {
     match seen.iter().find(|(other, _)| *other == name) {
         Some((_, first)) => place.error(format!("is the same as {}", first.path())),
-        None => seen.push((name, place.clone())),
+        None => seen.push((name, *place)),
     }
 }
 

@@ -30,7 +30,7 @@ pub(super) fn compile(
     kept: &mut ClaimPaths,
 ) -> Option<(Vec<Rule>, Rule)> {
     let default_access = match &default {
-        Field::Given(raw) => raw.access.as_given().map(|access| access.place.clone()),
+        Field::Given(raw) => raw.access.as_given().map(|access| access.place),
         Field::Absent | Field::Bad => None,
     };
     let built_in = Decision {
@@ -223,7 +223,7 @@ fn compile_rule<'a>(
     let mode = clear(&decision.mode, is_clear.then_some(inherited.mode));
     let opens = access.zip(mode).map(|(access, mode)| access.opens(mode));
     let decision = compile_decision(decision, inherited, names);
-    let demands = require::Raw { place: place.clone(), require, max_auth_age };
+    let demands = require::Raw { place, require, max_auth_age };
     let providers = decision.as_ref().map(|decision| &*decision.providers);
     let demands = require::compile(demands, access, providers, names, kept);
     let everything = (RuleMatch::everything(), RuleMatch::everything());
@@ -414,7 +414,7 @@ fn check_that_something_is_protected(
     let mut open_place = None;
     for (index, compiled) in rules.iter().enumerate() {
         if public(compiled) && compiled.rule.matches.covers(&every_path) {
-            open_place = Some(compiled.place.clone());
+            open_place = Some(compiled.place);
             break;
         }
         is_protected |= protects(index, compiled);
