@@ -236,11 +236,17 @@ fn compile_rule<'a>(
 /// The rules with those of the presets among them, each as early as it can be.
 fn with_auth_routes<'a>(
     mut rules: Vec<CompiledRule<'a>>,
-    mut auth_routes: Vec<(Rc<str>, ProviderId, AuthRoutes<'a>)>,
+    auth_routes: Vec<(Rc<str>, ProviderId, AuthRoutes<'a>)>,
 ) -> Option<Vec<CompiledRule<'a>>> {
-    // Longer paths come last and so before shorter ones, in which they may lie.
-    auth_routes.sort_by_key(|(_, _, routes)| routes.path.len());
-    for (provider_name, provider, AuthRoutes { place, host, path }) in auth_routes {
+    // Longer paths come last and so before shorter ones, in which they may lie. They are few; a
+    // sort would be 4 kB of module.
+    let mut by_length: Vec<(_, _, AuthRoutes<'a>)> = Vec::with_capacity(auth_routes.len());
+    for entry in auth_routes {
+        let length = entry.2.path.len();
+        let index = by_length.partition_point(|(_, _, other)| other.path.len() <= length);
+        by_length.insert(index, entry);
+    }
+    for (provider_name, provider, AuthRoutes { place, host, path }) in by_length {
         let below = PathPattern::prefix(&path, Width::Wide).ok()?;
         let below = RuleMatch::new(Vec::new(), Vec::new(), Width::Wide, Some(below));
         let narrow = PathPattern::prefix(&path, Width::Narrow).ok();
