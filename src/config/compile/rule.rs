@@ -30,7 +30,7 @@ pub(super) fn compile(
     kept: &mut ClaimPaths,
 ) -> Option<(Vec<Rule>, Rule)> {
     let default_access = match &default {
-        Field::Given(raw) => raw.access.as_given().map(|access| access.place.clone()),
+        Field::Given(raw) => raw.access.as_given().map(|access| access.place),
         Field::Absent | Field::Bad => None,
     };
     let built_in = Decision {
@@ -223,7 +223,7 @@ fn compile_rule<'a>(
     let mode = clear(&decision.mode, is_clear.then_some(inherited.mode));
     let opens = access.zip(mode).map(|(access, mode)| access.opens(mode));
     let decision = compile_decision(decision, inherited, names);
-    let demands = require::Raw { place: place.clone(), require, max_auth_age };
+    let demands = require::Raw { place, require, max_auth_age };
     let providers = decision.as_ref().map(|decision| &*decision.providers);
     let demands = require::compile(demands, access, providers, names, kept);
     let everything = (RuleMatch::everything(), RuleMatch::everything());
@@ -236,11 +236,17 @@ fn compile_rule<'a>(
 /// The rules with those of the presets among them, each as early as it can be.
 fn with_auth_routes<'a>(
     mut rules: Vec<CompiledRule<'a>>,
-    mut auth_routes: Vec<(Rc<str>, ProviderId, AuthRoutes<'a>)>,
+    auth_routes: Vec<(Rc<str>, ProviderId, AuthRoutes<'a>)>,
 ) -> Option<Vec<CompiledRule<'a>>> {
-    // Longer paths come last and so before shorter ones, in which they may lie.
-    auth_routes.sort_by_key(|(_, _, routes)| routes.path.len());
-    for (provider_name, provider, AuthRoutes { place, host, path }) in auth_routes {
+    // Longer paths come last and so before shorter ones, in which they may lie. They are few; a
+    // sort would be 4 kB of module.
+    let mut by_length: Vec<(_, _, AuthRoutes<'a>)> = Vec::with_capacity(auth_routes.len());
+    for entry in auth_routes {
+        let length = entry.2.path.len();
+        let index = by_length.partition_point(|(_, _, other)| other.path.len() <= length);
+        by_length.insert(index, entry);
+    }
+    for (provider_name, provider, AuthRoutes { place, host, path }) in by_length {
         let below = PathPattern::prefix(&path, Width::Wide).ok()?;
         let below = RuleMatch::new(Vec::new(), Vec::new(), Width::Wide, Some(below));
         let narrow = PathPattern::prefix(&path, Width::Narrow).ok();
@@ -414,7 +420,7 @@ fn check_that_something_is_protected(
     let mut open_place = None;
     for (index, compiled) in rules.iter().enumerate() {
         if public(compiled) && compiled.rule.matches.covers(&every_path) {
-            open_place = Some(compiled.place.clone());
+            open_place = Some(compiled.place);
             break;
         }
         is_protected |= protects(index, compiled);
