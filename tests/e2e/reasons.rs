@@ -12,7 +12,7 @@ use session_token_harness::client::{Client, Request};
 use session_token_harness::envoy::{Envoy, EnvoyOptions};
 use session_token_harness::key_server::KeyServer;
 use session_token_harness::keys::{Algorithm, SigningKey, jwks};
-use session_token_harness::token::{tampered, unix_now};
+use session_token_harness::token::{Token, tampered, unix_now};
 
 use crate::answers::{COUNTER, own_lines, provider, start};
 use crate::extraction::bearer;
@@ -29,8 +29,10 @@ struct Row {
     reason: &'static str,
     status: u16,
     title: &'static str,
-    /// `error_description` of an `invalid_token` challenge.
-    description: Option<&'static str>,
+    /// What the challenge says after the realm.
+    error: Option<String>,
+    /// The body, where it is not the one of everybody else.
+    vendor: Option<&'static str>,
     request: Request,
     method: &'static str,
     path: &'static str,
@@ -95,12 +97,25 @@ fn all_reasons_possible(key: &SigningKey, realm: &str) -> Value {
             "uri": "https://down.example/jwks", "cluster": "down", "timeout": "100ms"
         }}),
     );
+    let app = json!({
+        "name": "app",
+        "preset": {"supertokens": {
+            "api_domain": API, "signing_keys": "any", "anti_csrf": "custom_header"
+        }},
+        "jwks": {"inline": jwks(&[key])}
+    });
+    let writes = json!({"claim": "scope", "contains_all": ["orders:read", "orders:write"]});
     json!({
-        "providers": [session, partner, down],
+        "providers": [session, partner, down, app],
+        "default": {"providers": ["corbado", "partner", "down"]},
         "rules": [
             {"name": "admin", "match": {"path": {"prefix": "/admin"}}, "access": "denied"},
             {"match": {"path": {"prefix": "/partner"}}, "providers": ["partner"]},
-            {"name": "down", "match": {"path": {"prefix": "/down"}}, "providers": ["down"]}
+            {"name": "down", "match": {"path": {"prefix": "/down"}}, "providers": ["down"]},
+            {"name": "fresh", "match": {"path": {"prefix": "/fresh"}}, "providers": ["partner"],
+             "max_auth_age": "5m"},
+            {"name": "write", "match": {"path": {"prefix": "/write"}}, "require": writes},
+            {"name": "app", "match": {"path": {"prefix": "/app"}}, "providers": ["app"]}
         ],
         "responses": {"realm": realm}
     })
@@ -116,7 +131,8 @@ fn rows(key: &SigningKey) -> Vec<Row> {
         reason,
         status: 401,
         title: "Unauthorized",
-        description: Some(description),
+        error: Some(format!("error=\"invalid_token\", error_description=\"{description}\"")),
+        vendor: None,
         request,
         method: "GET",
         path: "/orders",
@@ -135,7 +151,8 @@ fn rows(key: &SigningKey) -> Vec<Row> {
         reason,
         status,
         title,
-        description: None,
+        error: None,
+        vendor: None,
         request,
         method: "GET",
         path: "/orders",
@@ -144,6 +161,18 @@ fn rows(key: &SigningKey) -> Vec<Row> {
     let partner_header = |token: &str| Request::get(PARTNER).header("authorization", bearer(token));
     let two_sources = partner_header(&partner().signed_by(key))
         .header("cookie", format!("partner_session={}", partner().claim("n", 1).signed_by(key)));
+    let lacking = |error: &str, row: Row| Row { error: Some(error.to_owned()), ..row };
+    let of_app = |reason, method, cookies: &str| Row {
+        vendor: Some(TRY_REFRESH),
+        method,
+        path: "/app",
+        origin: "rule=app provider=app".into(),
+        ..plain(reason, 401, "Unauthorized", {
+            let token = Token::supertokens(&format!("{API}/auth"), "usr-a").signed_by(key);
+            let cookies = format!("sAccessToken={token}{cookies}");
+            Request::new(method, format!("/app?{QUERY_MARK}")).header("cookie", cookies)
+        })
+    };
     vec![
         Row {
             origin: "rule=default".into(),
@@ -191,6 +220,18 @@ fn rows(key: &SigningKey) -> Vec<Row> {
         bad("not_a_session", "The token is not a session", {
             session().claim("sub", "").signed_by(key)
         }),
+        lacking(
+            STALE,
+            Row {
+                path: "/fresh",
+                origin: "rule=fresh provider=partner kid=k1".into(),
+                ..plain("stale_session", 401, "Unauthorized", {
+                    let token = partner().claim("auth_time", now - 400).signed_by(key);
+                    Request::get(format!("/fresh?{QUERY_MARK}"))
+                        .header("authorization", bearer(&token))
+                })
+            },
+        ),
         unclaimed(unauthorized("multiple_credentials", "There are several credentials", {
             header(&t).header("authorization", bearer(&t))
         })),
@@ -202,6 +243,8 @@ fn rows(key: &SigningKey) -> Vec<Row> {
             let twins = format!("cbo_session_token={t}; cbo_session_token=x");
             Request::get(ORDERS).header("cookie", twins)
         })),
+        of_app("legacy_session", "GET", "; sIdRefreshToken="),
+        of_app("anti_csrf", "PUT", ""),
         Row {
             method: "POST",
             origin: "rule=default provider=corbado".into(),
@@ -211,6 +254,18 @@ fn rows(key: &SigningKey) -> Vec<Row> {
                 request.header("origin", "https://evil.example")
             })
         },
+        lacking(
+            INSUFFICIENT,
+            Row {
+                path: "/write",
+                origin: "rule=write provider=corbado kid=k1".into(),
+                ..plain("insufficient_claims", 403, "Forbidden", {
+                    let token = session().claim("scope", "orders:read profile").signed_by(key);
+                    Request::get(format!("/write?{QUERY_MARK}"))
+                        .header("authorization", bearer(&token))
+                })
+            },
+        ),
         Row {
             path: "/ADMIN/x",
             origin: "rule=admin".into(),
@@ -244,24 +299,25 @@ fn rows(key: &SigningKey) -> Vec<Row> {
 
 fn check_answer(client: &Client, row: &Row, number: usize) {
     let exchange = client.send(row.request.clone());
-    let Row { reason, status, title, description, .. } = row;
+    let Row { reason, status, title, error, vendor, .. } = row;
+    let plain = json!({"type": "about:blank", "title": title, "status": status, "reason": reason});
     let response = exchange.expect(&format!("{status} {reason}"), |response| {
-        let body = json!({
-            "type": "about:blank", "title": title, "status": status, "reason": reason
-        });
-        response.status == *status && response.json() == body
+        response.status == *status
+            && match vendor {
+                Some(body) => response.text() == *body,
+                None => response.json() == plain,
+            }
     });
     let challenge = format!("Bearer realm=\"realm {number}\"");
-    let challenge = match (status, description) {
-        (401 | 403, Some(description)) => Some(format!(
-            "{challenge}, error=\"invalid_token\", error_description=\"{description}\""
-        )),
+    let challenge = match (status, error) {
+        (401 | 403, Some(error)) => Some(format!("{challenge}, {error}")),
         (401 | 403, None) => Some(challenge),
         _ => None,
     };
     let header = |name| response.headers.text(name);
     assert_eq!(header("www-authenticate"), challenge, "{reason}");
-    assert_eq!(header("content-type").as_deref(), Some("application/problem+json"), "{reason}");
+    let json = if vendor.is_some() { "application/json" } else { "application/problem+json" };
+    assert_eq!(header("content-type").as_deref(), Some(json), "{reason}");
     assert_eq!(header("cache-control").as_deref(), Some("no-store"), "{reason}");
     assert_eq!(header("vary"), None, "{reason}: no cors_origins");
     let seconds = header("retry-after").map(|seconds| seconds.parse::<u64>().unwrap());
@@ -307,3 +363,11 @@ const LINES_A_SECOND: usize = 10;
 const QUERY_MARK: &str = "QUERY-TO-KEEP";
 const ORDERS: &str = "/orders?QUERY-TO-KEEP";
 const PARTNER: &str = "/partner?QUERY-TO-KEEP";
+/// Where the app's sessions come from.
+const API: &str = "https://api.example.com";
+const TRY_REFRESH: &str = r#"{"message":"try refresh token"}"#;
+const STALE: &str = "error=\"insufficient_user_authentication\", \
+                     error_description=\"The last login is too long ago\", max_age=\"300\"";
+const INSUFFICIENT: &str = "error=\"insufficient_scope\", \
+                            error_description=\"The token's claims do not suffice\", \
+                            scope=\"orders:read orders:write\"";
