@@ -287,7 +287,19 @@ fn auth_routes_come_before_all_rules_but_those_inside() {
     let default = loaded("default", &rules(json!({})));
     assert_eq!(
         order(&default.policy),
-        ["inside", "the-same", "in-upper-case", "st auth routes", "delete", "around", "beside"]
+        [
+            "inside",
+            "the-same",
+            "in-upper-case",
+            "st auth routes",
+            "delete",
+            "around",
+            "inside",
+            "beside",
+            "the-same",
+            "in-upper-case"
+        ],
+        "those inside twice: first for the host of these routes alone"
     );
     assert_eq!(default.notes.last().unwrap(), {
         "providers[0].preset.supertokens: /auth and everything below it on api.example.com is \
@@ -330,9 +342,9 @@ fn each_app_has_its_auth_routes() {
         { "name": "inner", "match": { "path": { "prefix": "/auth/inner/x" } } },
     ]);
     let policy = loaded("two", &json!({ "providers": providers, "rules": rules })).policy;
-    assert_eq!(order(&policy), ["inner", "a auth routes", "outer", "b auth routes"]);
+    assert_eq!(order(&policy), ["inner", "a auth routes", "outer", "inner", "b auth routes"]);
     let owners: Vec<_> = policy.rules.iter().map(|rule| rule.providers.len()).collect();
-    assert_eq!(owners, [3, 1, 3, 1]);
+    assert_eq!(owners, [3, 1, 3, 3, 1]);
 }
 
 #[test]
