@@ -119,6 +119,16 @@ fn fields_of_the_preset() {
             "\"https://a~b.example\" must have a DNS name or an address as its host",
         ),
         one_error(
+            "api_domain",
+            json!("https://*.example.com"),
+            "\"https://*.example.com\" must have a DNS name or an address as its host",
+        ),
+        one_error(
+            "website_domain",
+            json!("*.example.com"),
+            "\"*.example.com\" must have a DNS name or an address as its host",
+        ),
+        one_error(
             "website_domain",
             json!("http://w.example"),
             &format!("\"http://w.example\" {http}"),
