@@ -17,9 +17,10 @@ use crate::provider::{Provider, ProviderId};
 
 /// All rules in order, and the default.
 ///
-/// `auth_routes` are those of the presets, which come before all rules but explicit ones whose path
-/// lies below theirs. `insecure_public` allows a configuration that protects no path; nothing: it
-/// can't be told. The claims that rules ask about join `kept`.
+/// `auth_routes` are those of the presets. On their host they come before all rules but explicit
+/// ones whose path lies below theirs; elsewhere rules stay in their order. `insecure_public` allows
+/// a configuration that protects no path; nothing: it can't be told. The claims that rules ask about
+/// join `kept`.
 pub(super) fn compile(
     rules: Field<At<'_, Vec<Option<raw::Rule<'_>>>>>,
     default: Field<raw::Decision<'_>>,
@@ -191,8 +192,18 @@ struct CompiledRule<'a> {
     rule: Rule,
     /// What it matches in the spelling of its patterns alone.
     plain: RuleMatch,
-    /// Whether a preset made it.
+    /// Whether it is there for a preset's sake: the preset's own, or a copy of an explicit one.
     is_implicit: bool,
+}
+
+impl CompiledRule<'_> {
+    /// A copy of it for this host alone; nothing if it decides nothing there.
+    fn on_host(&self, host: &HostPattern) -> Option<Self> {
+        let Self { place, rule, plain, is_implicit: _ } = self;
+        let (matches, plain) = (rule.matches.on_host(host)?, plain.on_host(host)?);
+        let rule = Rule { matches, ..rule.clone() };
+        Some(Self { place: place.clone(), rule, plain, is_implicit: true })
+    }
 }
 
 fn compile_rule<'a>(
@@ -254,7 +265,7 @@ fn with_auth_routes<'a>(
             "{path} and everything below it on {host} is public, before all rules but those for \
              paths there; auth_routes: manual turns this off"
         ));
-        let matches = RuleMatch::new(vec![host], Vec::new(), Width::Narrow, narrow);
+        let matches = RuleMatch::new(vec![host.clone()], Vec::new(), Width::Narrow, narrow);
         let decision = Decision {
             access: Access::Public,
             forward: Forward::default(),
@@ -268,10 +279,16 @@ fn with_auth_routes<'a>(
             Demands::default(),
         );
         let plain = rule.matches.clone();
-        let (mut ordered, others): (Vec<_>, Vec<_>) =
-            rules.into_iter().partition(|other| !other.is_implicit && below.covers(&other.plain));
+        let is_inside = |other: &CompiledRule<'_>| !other.is_implicit && below.covers(&other.plain);
+        let first_outside = rules.iter().position(|other| !is_inside(other));
+        let outside = rules.split_off(first_outside.unwrap_or(rules.len()));
+        let mut ordered = rules;
+        // On other hosts, rules decide in the order in which they are written.
+        ordered.extend(
+            outside.iter().filter(|other| is_inside(other)).filter_map(|it| it.on_host(&host)),
+        );
         ordered.push(CompiledRule { place, rule, plain, is_implicit: true });
-        ordered.extend(others);
+        ordered.extend(outside);
         rules = ordered;
     }
     Some(rules)
@@ -374,7 +391,13 @@ fn warn_of_odd_path(shape: PathShape, text: &raw::Text<'_>, paths: PathPolicy) {
 }
 
 fn warn_of_covered_rules(rules: &[CompiledRule<'_>]) {
-    for (index, later) in rules.iter().enumerate().filter(|(_, rule)| !rule.is_implicit) {
+    // A rule that has a copy decides there at least.
+    let has_copy = |place: &Place<'_>| {
+        rules.iter().any(|rule| rule.is_implicit && rule.place.path() == place.path())
+    };
+    for (index, later) in
+        rules.iter().enumerate().filter(|(_, rule)| !rule.is_implicit && !has_copy(&rule.place))
+    {
         let earlier = || rules.iter().take(index);
         let covering = earlier().find(|rule| rule.rule.matches.covers(&later.rule.matches));
         let hiding = || earlier().find(|rule| rule.rule.matches.covers(&later.plain));

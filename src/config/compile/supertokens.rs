@@ -153,7 +153,9 @@ fn domain(text: &raw::Text<'_>) -> Option<Domain> {
         Scheme::Https => ":443",
     };
     let authority = uri.authority.strip_suffix(default_port).unwrap_or(&uri.authority);
-    let Ok(host) = uri.host().parse::<HostPattern>() else {
+    // A pattern for many hosts would make the routes of all of them public.
+    let host = uri.host().parse::<HostPattern>().ok().filter(|host| host.host().is_some());
+    let Some(host) = host else {
         text.refuse("must have a DNS name or an address as its host");
         return None;
     };
