@@ -22,7 +22,7 @@ use crate::jwt::token::UnverifiedToken;
 use crate::policy::{Forward, Rule};
 use crate::provider::{DuplicateCookies, OnConflict, Provider, ProviderId, ProviderSet};
 use crate::reason::Reason;
-use crate::request::RequestHead;
+use crate::request::{HeaderName, RequestHead};
 use crate::sanitizer::Sanitizer;
 use crate::verified_token::VerifiedToken;
 
@@ -40,7 +40,8 @@ pub struct SourcePlan {
     withheld: Vec<CookieName>,
     /// Set if no source reads `Authorization: Bearer`, which backends trust all the same.
     unread_bearer: Option<Scheme>,
-    /// The names of source headers, under which CGI's rule finds others too.
+    /// The names of source headers, under which CGI's rule finds others too, and of those in which
+    /// only providers look that the rule does not ask.
     header_aliases: Sanitizer,
 }
 
@@ -83,11 +84,22 @@ impl SourcePlan {
                 plan.add(id, source, provider.duplicate_cookies);
             }
         }
-        let headers = plan.sources.iter().filter_map(|planned| match &planned.source {
-            Source::Header { name, .. } => Some(name.clone()),
-            Source::Cookie(_) => None,
-        });
+        let mut headers: Vec<_> =
+            plan.sources.iter().filter_map(|planned| planned.source.header().cloned()).collect();
+        // What only other providers look for, nobody verifies here. Schemes of `Authorization` that
+        // are no source of the rule may pass.
+        let is_other =
+            |index: usize| ProviderId::new(index).is_none_or(|id| !rule.providers.contains(&id));
+        let others = providers.iter().enumerate().filter(|(index, _)| is_other(*index));
+        for source in others.flat_map(|(_, provider)| &provider.sources) {
+            match source {
+                Source::Header { name, .. } if *name == HeaderName::authorization() => {}
+                Source::Header { name, .. } => headers.push(name.clone()),
+                Source::Cookie(name) => plan.stripped.push(name.clone()),
+            }
+        }
         plan.header_aliases = Sanitizer::new(headers);
+        plan.stripped = distinct(std::mem::take(&mut plan.stripped));
         let bearer = Source::bearer();
         if !plan.sources.iter().any(|planned| planned.source == bearer) {
             plan.unread_bearer = Some(Scheme::bearer());
@@ -195,8 +207,8 @@ impl SourcePlan {
         })
     }
 
-    /// Whether a server that follows CGI's rule takes a header of this name, which is no source,
-    /// for one that is.
+    /// Whether a header of this name, which is no source, is one of another provider, or a server
+    /// that follows CGI's rule takes it for a source.
     pub fn is_alias_of_source(&self, name: &[u8]) -> bool {
         self.header_aliases.removes(name) && !self.is_source_header(name)
     }
@@ -403,6 +415,17 @@ impl SourcePlan {
         let mut owners = self.order.iter().map(|(id, _)| *id);
         if claimants.is_empty() { None } else { owners.find(|id| claimants.contains(*id)) }
     }
+}
+
+/// Each name once: each is compared with every cookie of a request.
+fn distinct(names: Vec<CookieName>) -> Vec<CookieName> {
+    let mut distinct = Vec::with_capacity(names.len());
+    for name in names {
+        if !distinct.contains(&name) {
+            distinct.push(name);
+        }
+    }
+    distinct
 }
 
 /// What a request presents at a rule's sources.

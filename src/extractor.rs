@@ -28,6 +28,14 @@ impl Source {
     pub fn bearer() -> Self {
         Self::Header { name: HeaderName::authorization(), scheme: Scheme::bearer() }
     }
+
+    /// The header's name, if it is one.
+    pub fn header(&self) -> Option<&HeaderName> {
+        match self {
+            Self::Header { name, scheme: _ } => Some(name),
+            Self::Cookie(_) => None,
+        }
+    }
 }
 
 impl fmt::Display for Source {

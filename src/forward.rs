@@ -170,7 +170,15 @@ mod tests {
             ],
             "claim_headers": [{ "header": "x-user-id", "claim": "sub" }],
             "jwks": { "remote": { "uri": "https://main.example/", "cluster": "a" } },
-        }] });
+        }, {
+            "name": "partner", "issuers": ["https://partner.example"],
+            "sources": [
+                { "header": { "name": "authorization", "scheme": "Partner" } },
+                { "header": { "name": "x-partner", "scheme": "" } },
+                { "cookie": { "name": "p" } },
+            ],
+            "jwks": { "remote": { "uri": "https://partner.example/", "cluster": "a" } },
+        }], "default": { "providers": ["main"] } });
         let policy = config::load(configuration.to_string().as_bytes()).unwrap().policy;
         let plan = SourcePlan::new(&policy.default, &policy.providers, &policy.cookies.strip);
         let pairs = lines.iter().map(|(name, value)| (name.as_bytes(), value.as_slice()));
@@ -343,5 +351,24 @@ mod tests {
         assert_eq!(forwarded(None, true, &all), foreign);
         let basic = lines(&[("authorization", "Basic x")]);
         assert_eq!(forwarded(None, false, &basic), ["authorization: Basic x"]);
+    }
+    #[test]
+    fn nothing_goes_on_that_only_other_providers_would_verify() {
+        let sent = [
+            ("authorization", "Partner x"),
+            ("x-partner", "x"),
+            ("X_Partner", "x"),
+            ("cookie", "p=x; a=b; p.=x"),
+        ];
+        let lines = sent.map(|(name, value)| (name, value.as_bytes().to_vec()));
+        for (forward, authorization) in [
+            (None, "authorization: Partner x"),
+            (Some(Forward::VerifyOnly), "authorization: Partner x"),
+            (Some(Forward::Strip), "authorization: Partner x"),
+        ] {
+            let mut found = forwarded(forward, true, &lines);
+            found.retain(|line| !line.starts_with("x-user-id: "));
+            assert_eq!(found, [authorization, "cookie: a=b; p.=x"], "{forward:?}");
+        }
     }
 }

@@ -219,7 +219,10 @@ impl RootAdapter {
                 request.timeout,
             ) {
                 Ok(token) => {
-                    root.flights.borrow_mut().push((token, request.id));
+                    let mut flights = root.flights.borrow_mut();
+                    // A number that comes round again is this one's now.
+                    flights.retain(|(other, _)| *other != token);
+                    flights.push((token, request.id));
                 }
                 Err(_) => {
                     let result = Err(FetchError::NotSent);

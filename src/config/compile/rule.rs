@@ -202,7 +202,7 @@ impl CompiledRule<'_> {
         let Self { place, rule, plain, is_implicit: _ } = self;
         let (matches, plain) = (rule.matches.on_host(host)?, plain.on_host(host)?);
         let rule = Rule { matches, ..rule.clone() };
-        Some(Self { place: place.clone(), rule, plain, is_implicit: true })
+        Some(Self { place: *place, rule, plain, is_implicit: true })
     }
 }
 
