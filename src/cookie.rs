@@ -24,6 +24,8 @@ pub struct Cookie<'h> {
     pub name: &'h [u8],
     /// What stands after it, trimmed; empty if there is no `=`.
     pub value: &'h [u8],
+    /// Whether there is a `=`.
+    pub has_value: bool,
 }
 
 impl<'h> Cookie<'h> {
@@ -33,7 +35,7 @@ impl<'h> Cookie<'h> {
             None => (Some(segment), None),
         };
         let part = |text: Option<&'h [u8]>| bytes::trim(text.unwrap_or_default());
-        Self { name: part(name), value: part(value) }
+        Self { name: part(name), value: part(value), has_value: value.is_some() }
     }
 
     /// The token that the value stands for: without quotes, percent-decoded. A broken escape stays
@@ -242,9 +244,17 @@ mod tests {
     #[test]
     fn names_and_values_are_trimmed() {
         let cookies: Vec<_> = CookieLine::new(b"a=b;\tc = d=e ; f;=g;").cookies().collect();
-        let expected: [(&[u8], &[u8]); 5] =
-            [(b"a", b"b"), (b"c", b"d=e"), (b"f", b""), (b"", b"g"), (b"", b"")];
-        assert_eq!(cookies, expected.map(|(name, value)| Cookie { name, value }));
+        let expected: [(&[u8], &[u8], bool); 5] = [
+            (b"a", b"b", true),
+            (b"c", b"d=e", true),
+            (b"f", b"", false),
+            (b"", b"g", true),
+            (b"", b"", false),
+        ];
+        assert_eq!(
+            cookies,
+            expected.map(|(name, value, has_value)| Cookie { name, value, has_value })
+        );
     }
 
     #[test]
@@ -263,7 +273,8 @@ mod tests {
             (b"\"\"", b""),
             (b"", b""),
         ] {
-            assert_eq!(Cookie { name: b"a", value }.bare_value(), bare, "{}", value.escape_ascii());
+            let cookie = Cookie { name: b"a", value, has_value: true };
+            assert_eq!(cookie.bare_value(), bare, "{}", value.escape_ascii());
         }
     }
 

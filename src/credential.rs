@@ -1,8 +1,9 @@
 //! Which of the tokens that a request presents is its credential.
 //!
-//! A token *belongs to* the first provider of the rule whose source holds it and whose issuers
-//! contain its unproven `iss`. For each provider of the rule, in order, for each of its sources:
-//! 1. Several credentials in one header refuse the request, whatever else there is.
+//! A token *belongs to* the first provider of the rule whose source holds it and that claims it: by
+//! its unproven `iss`, and SuperTokens by its structure too. For each provider of the rule, in order, for each of its sources:
+//! 1. Several credentials in one header refuse the request, whatever else there is; before that, so
+//!    does the cookie of a session that the provider's vendor gave up.
 //! 2. Several cookies of one name with different values are duplicates, whatever is in them.
 //! 3. A token that belongs to this provider is the credential; it is never skipped, good or bad.
 //! 4. A token that belongs to nobody refuses the request if it stands in a cookie of ours; in a
@@ -18,7 +19,7 @@ use crate::bytes;
 use crate::cookie::{Cookie, CookieLine, CookieName};
 use crate::extractor::{HeaderContent, Scheme, Source};
 use crate::jwt::token::UnverifiedToken;
-use crate::policy::Rule;
+use crate::policy::{Forward, Rule};
 use crate::provider::{DuplicateCookies, OnConflict, Provider, ProviderId, ProviderSet};
 use crate::reason::Reason;
 use crate::request::RequestHead;
@@ -33,6 +34,8 @@ pub struct SourcePlan {
     order: Vec<(ProviderId, usize)>,
     /// Cookies that hold no token but must not reach a backend.
     stripped: Vec<CookieName>,
+    /// Cookies whose presence refuses a request, and whose vendor's they are.
+    legacy: Vec<(CookieName, ProviderId)>,
     /// Set if no source reads `Authorization: Bearer`, which backends trust all the same.
     unread_bearer: Option<Scheme>,
     /// The names of source headers, under which CGI's rule finds others too.
@@ -52,12 +55,19 @@ impl SourcePlan {
     pub fn new(rule: &Rule, providers: &[Provider]) -> Self {
         let (sources, order) = (Vec::new(), Vec::new());
         // Refresh tokens are for no backend, whoever's sessions the rule is about.
-        let stripped = providers.iter().flat_map(|provider| provider.stripped_cookies.clone());
-        let stripped = stripped.collect();
-        let header_aliases = Sanitizer::default();
-        let mut plan = Self { sources, order, stripped, unread_bearer: None, header_aliases };
+        let mut stripped: Vec<_> =
+            providers.iter().flat_map(|provider| provider.stripped_cookies.clone()).collect();
+        match rule.forward {
+            Forward::Bearer | Forward::Strip => stripped
+                .extend(providers.iter().flat_map(|provider| provider.front_end_cookies.clone())),
+            Forward::VerifyOnly => {}
+        }
+        let (legacy, header_aliases) = (Vec::new(), Sanitizer::default());
+        let mut plan =
+            Self { sources, order, stripped, legacy, unread_bearer: None, header_aliases };
         for &id in &rule.providers {
             let Some(provider) = providers.get(id.index()) else { continue };
+            plan.legacy.extend(provider.legacy_cookie.clone().map(|name| (name, id)));
             for source in &provider.sources {
                 plan.add(id, source, provider.duplicate_cookies);
             }
@@ -95,11 +105,13 @@ impl SourcePlan {
     pub fn find<'h>(&self, head: &RequestHead<'h>) -> Presented<'h> {
         let mut found: Vec<_> = self.sources.iter().map(|_| Tokens::default()).collect();
         let mut cookie_lines = Vec::new();
+        let mut legacy = None;
         for &(name, value) in head.pairs() {
             if name == b"cookie" {
                 let line = CookieLine::new(value);
                 for cookie in line.cookies() {
                     self.find_cookie(cookie, &mut found);
+                    legacy = legacy.or_else(|| self.legacy_owner(cookie));
                 }
                 cookie_lines.push(line);
                 continue;
@@ -112,7 +124,13 @@ impl SourcePlan {
                 }
             }
         }
-        Presented { found, cookie_lines }
+        Presented { found, cookie_lines, legacy }
+    }
+
+    /// Whose session the cookie says there was. A bare name says nothing.
+    fn legacy_owner(&self, cookie: Cookie<'_>) -> Option<ProviderId> {
+        let is_it = |(name, _): &&(CookieName, ProviderId)| name.as_bytes() == cookie.name;
+        self.legacy.iter().filter(|_| cookie.has_value).find(is_it).map(|(_, owner)| *owner)
     }
 
     fn find_cookie<'h>(&self, cookie: Cookie<'h>, found: &mut [Tokens<'h>]) {
@@ -187,6 +205,9 @@ impl SourcePlan {
         providers: &[Provider],
         mut read: impl FnMut(&'p [u8]) -> Reading<'p>,
     ) -> Result<Choice<'p>, NoCredential> {
+        if let Some(owner) = presented.legacy {
+            return Err(NoCredential::LegacySession(owner));
+        }
         if presented.found.iter().any(|tokens| tokens.several) {
             return Err(NoCredential::Refused(Reason::MultipleCredentials));
         }
@@ -219,9 +240,13 @@ impl SourcePlan {
                 }
                 Some(_) => passed.push((place, reading)),
                 None => match planned.source {
-                    Source::Cookie(_) => return Err(NoCredential::Refused(reading.unclaimed())),
+                    Source::Cookie(_) => {
+                        let reason = reading.unclaimed(providers.get(provider.index()));
+                        return Err(NoCredential::Refused(reason));
+                    }
                     Source::Header { .. } => {
-                        foreign.get_or_insert_with(|| reading.unclaimed());
+                        let provider = providers.get(provider.index());
+                        foreign.get_or_insert_with(|| reading.unclaimed(provider));
                         passed.push((place, reading));
                     }
                 },
@@ -245,6 +270,8 @@ impl SourcePlan {
         }
         let mut candidates = Vec::with_capacity(twins.len());
         let mut unclaimed = None;
+        let holder = self.order.iter().find(|(_, other)| *other == place).map(|(id, _)| id);
+        let holder = holder.and_then(|id| providers.get(id.index()));
         for text in twins {
             let reading = read(text);
             match self.owner(planned, &reading) {
@@ -253,7 +280,7 @@ impl SourcePlan {
                     candidates.push(Candidate { owner, reading, place });
                 }
                 None => {
-                    unclaimed.get_or_insert(reading.unclaimed());
+                    unclaimed.get_or_insert_with(|| reading.unclaimed(holder));
                 }
             }
         }
@@ -365,6 +392,8 @@ pub struct Presented<'h> {
     /// In the order of the plan's sources.
     found: Vec<Tokens<'h>>,
     cookie_lines: Vec<CookieLine<'h>>,
+    /// To whom a session belongs that the vendor gave up.
+    legacy: Option<ProviderId>,
 }
 
 impl<'h> Presented<'h> {
@@ -420,11 +449,11 @@ impl<'h> Tokens<'h> {
 pub enum Reading<'p> {
     /// It was verified before.
     Known(Rc<VerifiedToken>),
-    /// It decodes, and belongs to these providers by its unproven issuer.
+    /// It decodes, and belongs to these providers by what it says, unproven.
     Fresh {
         /// What it says.
         token: UnverifiedToken<'p>,
-        /// Those whose issuer it names, and whose limit of size it keeps.
+        /// Those that claim it, and whose limit of size it keeps.
         claimants: ProviderSet,
     },
     /// It does not decode, or is longer than any provider allows.
@@ -440,17 +469,20 @@ impl Reading<'_> {
         }
     }
 
-    /// Why it belongs to nobody.
-    fn unclaimed(&self) -> Reason {
-        let has_issuer = match self {
-            Self::Malformed => return Reason::Malformed,
-            Self::Fresh { token, .. } => token.issuer().is_some(),
-            // A provider without issuers took it; that it was cached must not change the answer.
-            Self::Known(token) => {
-                UnverifiedToken::decode(token.text()).is_ok_and(|token| token.issuer().is_some())
-            }
+    /// Why it does not belong to `provider`.
+    fn unclaimed(&self, provider: Option<&Provider>) -> Reason {
+        let refused = |token: &UnverifiedToken<'_>| match provider.map(|it| it.claim(token)) {
+            Some(Err(reason)) => reason,
+            // It is longer than the provider allows.
+            Some(Ok(())) | None => Reason::Malformed,
         };
-        if has_issuer { Reason::IssuerMismatch } else { Reason::IssuerEmpty }
+        match self {
+            Self::Malformed => Reason::Malformed,
+            Self::Fresh { token, .. } => refused(token),
+            // Another provider took it; that it was cached must not change the answer.
+            Self::Known(token) => UnverifiedToken::decode(token.text())
+                .map_or(Reason::Malformed, |token| refused(&token)),
+        }
     }
 }
 
@@ -465,6 +497,17 @@ pub struct Candidate<'p> {
     place: usize,
 }
 
+impl Candidate<'_> {
+    /// The token's text.
+    pub fn text(&self) -> &[u8] {
+        match &self.reading {
+            Reading::Known(token) => token.text(),
+            Reading::Fresh { token, .. } => token.text(),
+            Reading::Malformed => b"",
+        }
+    }
+}
+
 /// The credential, or those of which it must be one.
 #[derive(Debug)]
 pub enum Choice<'p> {
@@ -472,6 +515,16 @@ pub enum Choice<'p> {
     One(Candidate<'p>),
     /// Of those that verify, the one that was issued last.
     Newest(Vec<Candidate<'p>>),
+}
+
+impl<'p> Choice<'p> {
+    /// All that may be it.
+    pub fn candidates(&self) -> &[Candidate<'p>] {
+        match self {
+            Self::One(candidate) => std::slice::from_ref(candidate),
+            Self::Newest(candidates) => candidates,
+        }
+    }
 }
 
 /// Why there is no credential.
@@ -483,6 +536,8 @@ pub enum NoCredential {
     Foreign(Reason),
     /// What was found refuses the request, on every rule.
     Refused(Reason),
+    /// So does a session of this provider that its vendor gave up.
+    LegacySession(ProviderId),
 }
 
 /// Different values of one cookie that are looked at; each may cost a verification.

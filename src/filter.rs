@@ -19,6 +19,7 @@ use crate::bad_signatures::BadSignatures;
 use crate::credential::{Choice, NoCredential, Reading, SourcePlan};
 use crate::denial::{Cause, Denial};
 use crate::edits::HeaderEdits;
+use crate::filter::anti_csrf::AntiCsrfProof;
 use crate::filter::budget::{PortableFailures, Verifications};
 use crate::filter::journal::{DenialRecord, Journal, LogLine};
 use crate::filter::key_sets::{Jitter, ProviderKeysState};
@@ -40,6 +41,7 @@ use crate::stats::{Counter, Stats};
 use crate::time::UnixTime;
 use crate::token_cache::TokenCache;
 
+mod anti_csrf;
 mod budget;
 pub mod journal;
 mod key_sets;
@@ -257,16 +259,25 @@ impl Filter {
             Some(token) => Reading::Known(token),
             None => read_token(text, &policy.providers),
         });
+        let proof = AntiCsrfProof { plan, head, method: line.method };
         let verified = match choice {
-            Ok(Choice::One(candidate)) => self.verify(&candidate, now, crypto, &mut budget),
-            Ok(Choice::Newest(candidates)) => {
-                self.verify_newest(&candidates, now, crypto, &mut budget, waited)
-            }
+            Ok(choice) => proof
+                .check_request(choice.candidates(), &policy.providers)
+                .and_then(|()| match &choice {
+                    Choice::One(candidate) => self.verify(candidate, now, crypto, &mut budget),
+                    Choice::Newest(candidates) => {
+                        self.verify_newest(candidates, now, crypto, &mut budget, waited)
+                    }
+                })
+                .and_then(|token| proof.check_token(token, choice.candidates(), &policy.providers)),
             Err(NoCredential::Absent | NoCredential::Foreign(_))
                 if rule.access == Access::Optional =>
             {
                 without(&mut edits);
                 return Ok((edits, Counter::AllowedOptional));
+            }
+            Err(NoCredential::LegacySession(owner)) => {
+                Err(Refusal::new(Reason::LegacySession).of(owner, None).into())
             }
             Err(NoCredential::Absent) => Err(Refusal::new(Reason::Missing).into()),
             Err(NoCredential::Foreign(reason) | NoCredential::Refused(reason)) => {

@@ -29,6 +29,7 @@ pub mod time;
 // A request, as it is met.
 pub mod cookie;
 pub mod extractor;
+pub mod login;
 pub mod matcher;
 pub mod origin;
 pub mod path;

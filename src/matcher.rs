@@ -4,6 +4,7 @@
 //! methods are compared exactly. Wide: in any ASCII case, one trailing slash ignored, every escape
 //! decoded; Express serves `/admin` for `/ADMIN/`. Hosts know no case in both.
 
+use std::fmt;
 use std::str::FromStr;
 
 use crate::path::NormalPath;
@@ -34,6 +35,11 @@ impl RuleMatch {
         Self::new(Vec::new(), Vec::new(), Width::Wide, None)
     }
 
+    /// Whether the host plays a part.
+    pub fn looks_at_host(&self) -> bool {
+        !self.hosts.is_empty()
+    }
+
     /// Whether the path plays a part.
     pub fn looks_at_path(&self) -> bool {
         self.path.is_some()
@@ -47,9 +53,18 @@ impl RuleMatch {
     /// Whether this rule decides the request. Without a path (no rule looks at it), a pattern for
     /// paths matches nothing.
     pub fn matches(&self, host: Host<'_>, method: &[u8], path: Option<&NormalPath<'_>>) -> bool {
-        (self.hosts.is_empty() || self.hosts.iter().any(|pattern| pattern.matches(host)))
-            && (self.methods.is_empty()
-                || self.methods.iter().any(|name| name.matches(method, self.method_width)))
+        self.matches_host(host) && self.matches_on_any_host(method, path)
+    }
+
+    /// Whether the host is no reason against this rule.
+    pub fn matches_host(&self, host: Host<'_>) -> bool {
+        self.hosts.is_empty() || self.hosts.iter().any(|pattern| pattern.matches(host))
+    }
+
+    /// As `matches`, whatever the host.
+    pub fn matches_on_any_host(&self, method: &[u8], path: Option<&NormalPath<'_>>) -> bool {
+        (self.methods.is_empty()
+            || self.methods.iter().any(|name| name.matches(method, self.method_width)))
             && self
                 .path
                 .as_ref()
@@ -130,6 +145,25 @@ impl<'h> Host<'h> {
         }
         Ok(Self(host))
     }
+
+    /// The name or address, as sent.
+    pub fn name(self) -> &'h [u8] {
+        self.0
+    }
+
+    /// Whether the host never leaves this machine: `localhost`, `*.localhost` (RFC 6761, section
+    /// 6.3) or a loopback address.
+    pub fn is_loopback(self) -> bool {
+        let Ok(name) = std::str::from_utf8(self.0) else { return false };
+        let name = name.to_ascii_lowercase();
+        let address = name.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+        name == "localhost"
+            || name.ends_with(".localhost")
+            || address
+                .unwrap_or(&name)
+                .parse::<std::net::IpAddr>()
+                .is_ok_and(|address| address.is_loopback())
+    }
 }
 
 /// The authority names no host that rules could be compared with.
@@ -145,13 +179,19 @@ pub struct HostPattern {
 }
 
 impl HostPattern {
-    fn matches(&self, host: Host<'_>) -> bool {
+    /// Whether `host` is this one, or one of these.
+    pub fn matches(&self, host: Host<'_>) -> bool {
         let Host(host) = host;
         if !self.wildcard {
             return host.eq_ignore_ascii_case(&self.name);
         }
         host.split_at_checked(host.len().saturating_sub(self.name.len()))
             .is_some_and(|(labels, end)| !labels.is_empty() && end.eq_ignore_ascii_case(&self.name))
+    }
+
+    /// The host, unless this stands for many.
+    pub fn host(&self) -> Option<Host<'_>> {
+        (!self.wildcard).then_some(Host(&self.name))
     }
 
     fn covers(&self, other: &Self) -> bool {
@@ -161,6 +201,13 @@ impl HostPattern {
             (true, false) => self.matches(Host(&other.name)),
             (true, true) => other.name.ends_with(&self.name),
         }
+    }
+}
+
+impl fmt::Display for HostPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let wildcard = if self.wildcard { "*" } else { "" };
+        write!(f, "{wildcard}{}", self.name.escape_ascii())
     }
 }
 

@@ -216,14 +216,15 @@ pub fn hex_byte(high: u8, low: u8) -> Option<u8> {
     Some(digit(high)? << 4 | digit(low)?)
 }
 
-fn push_escape(text: &mut Vec<u8>, byte: u8) {
+/// Appends the escape of `byte`.
+pub fn push_escape(text: &mut Vec<u8>, byte: u8) {
     const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
     let digit = |nibble: u8| DIGITS.get(usize::from(nibble & 0xf)).copied().unwrap_or(b'0');
     text.extend([b'%', digit(byte >> 4), digit(byte)]);
 }
 
-/// RFC 3986, section 2.3.
-fn is_unreserved(byte: u8) -> bool {
+/// RFC 3986, section 2.3: what is the same escaped or not.
+pub fn is_unreserved(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"-._~".contains(&byte)
 }
 

@@ -4,6 +4,7 @@
 
 use std::rc::Rc;
 
+use crate::login::Login;
 use crate::matcher::RuleMatch;
 use crate::origin::Origin;
 use crate::path::PathPolicy;
@@ -90,6 +91,8 @@ pub enum Forward {
 pub struct ResponsePolicy {
     /// The `realm` of challenges.
     pub realm: Option<Box<str>>,
+    /// Where navigations are sent that lack a session; nothing: nowhere.
+    pub login: Option<Login>,
     /// Pages of these origins may read our answers (CORS).
     pub cors_origins: Vec<Origin>,
 }

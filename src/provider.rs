@@ -10,7 +10,7 @@ use crate::cookie::CookieName;
 use crate::extractor::Source;
 use crate::jwks::source::KeySource;
 use crate::jwt::algorithm::AlgorithmSet;
-use crate::jwt::token::{SignedToken, Times};
+use crate::jwt::token::{SignedToken, Times, UnverifiedToken};
 use crate::reason::Reason;
 use crate::time::UnixTime;
 
@@ -40,6 +40,10 @@ pub struct Provider {
     pub sources: Vec<Source>,
     /// Cookies of this vendor that no backend may see.
     pub stripped_cookies: Vec<CookieName>,
+    /// Cookies of this vendor's front end that only backends with its SDK may see.
+    pub front_end_cookies: Vec<CookieName>,
+    /// The cookie of a session that this vendor gave up: nobody gets in with it.
+    pub legacy_cookie: Option<CookieName>,
     /// What two sources with different tokens mean.
     pub on_conflict: OnConflict,
     /// What several cookies of one name with different values mean.
@@ -50,6 +54,8 @@ pub struct Provider {
     pub strict_key_id: bool,
     /// Whether `sub` must be a non-empty string.
     pub subject_required: bool,
+    /// What SuperTokens asks of a session besides; nothing: the sessions are somebody else's.
+    pub supertokens: Option<supertokens::Demands>,
     /// How refusals look to this vendor's front end; nothing: like everybody's.
     pub vendor_answers: Option<supertokens::Answers>,
     /// Which claims backends get as headers.
@@ -57,15 +63,36 @@ pub struct Provider {
 }
 
 impl Provider {
-    /// Whether a token that says it is from `issuer` belongs here. The issuer may be unproven: it
-    /// decides only whose rules the token is held against.
-    pub fn claims(&self, issuer: Option<&str>) -> bool {
-        match &self.issuers {
-            Issuers::InsecureAny => true,
-            Issuers::OneOf(issuers) => {
-                issuer.is_some_and(|issuer| issuers.iter().any(|own| **own == *issuer))
+    /// Whether a token belongs here: by its issuer, and a SuperTokens session by its structure too.
+    /// Both are unproven yet; they decide only whose rules the token is held against.
+    ///
+    /// # Errors
+    /// `NotASession`, `IssuerEmpty`, `IssuerMismatch`
+    pub fn claim(&self, token: &UnverifiedToken<'_>) -> Result<(), Reason> {
+        if self.supertokens.is_some() {
+            if !supertokens::has_structure(token) {
+                return Err(Reason::NotASession);
+            }
+            // Sessions of its old SDKs name no issuer.
+            if token.unproven_claim("iss").is_none() {
+                return Ok(());
             }
         }
+        match (&self.issuers, token.issuer()) {
+            (Issuers::InsecureAny, _) => Ok(()),
+            (Issuers::OneOf(_), None) => Err(Reason::IssuerEmpty),
+            (Issuers::OneOf(own), Some(issuer)) if own.iter().any(|own| **own == *issuer) => Ok(()),
+            (Issuers::OneOf(_), Some(_)) => Err(Reason::IssuerMismatch),
+        }
+    }
+
+    /// Whether a key of this name may have signed, whatever the key set says.
+    ///
+    /// # Errors
+    /// `UnknownKey`
+    pub fn check_key_id(&self, key_id: Option<&str>) -> Result<(), Reason> {
+        let allows = |demands: &supertokens::Demands| demands.signing_keys.allows(key_id);
+        if self.supertokens.as_ref().is_none_or(allows) { Ok(()) } else { Err(Reason::UnknownKey) }
     }
 
     /// What can refuse a token before its signature is looked at; never enough to accept it.
@@ -207,6 +234,7 @@ pub(crate) mod tests {
     use super::*;
     use crate::config;
     use crate::jwt::algorithm::Algorithm;
+    use crate::jwt::test_keys::numbered_token;
     use crate::verified_token::tests::accept;
 
     /// A compiled provider with these members besides what it needs.
@@ -223,22 +251,28 @@ pub(crate) mod tests {
         config::load(configuration.as_bytes()).unwrap().policy.providers.remove(0)
     }
 
+    fn claim(provider: &Provider, issuer: Option<&str>) -> Result<(), Reason> {
+        let payload = issuer.map_or(json!({}), |issuer| json!({ "iss": issuer }));
+        let text = numbered_token(1, &json!({}), &payload);
+        provider.claim(&UnverifiedToken::decode(text.as_bytes()).unwrap())
+    }
+
     #[test]
     fn issuers_are_compared_exactly() {
         let provider = provider(&json!({}));
         for (issuer, expected) in [
-            (Some("https://main.example"), true),
-            (Some("https://old.example"), true),
-            (Some("https://main.example/"), false),
-            (Some("HTTPS://main.example"), false),
-            (Some("https://main.exampl"), false),
-            (Some(""), false),
-            (None, false),
+            (Some("https://main.example"), Ok(())),
+            (Some("https://old.example"), Ok(())),
+            (Some("https://main.example/"), Err(Reason::IssuerMismatch)),
+            (Some("HTTPS://main.example"), Err(Reason::IssuerMismatch)),
+            (Some("https://main.exampl"), Err(Reason::IssuerMismatch)),
+            (Some(""), Err(Reason::IssuerEmpty)),
+            (None, Err(Reason::IssuerEmpty)),
         ] {
-            assert_eq!(provider.claims(issuer), expected, "{issuer:?}");
+            assert_eq!(claim(&provider, issuer), expected, "{issuer:?}");
         }
         let any = Provider { issuers: Issuers::InsecureAny, ..provider };
-        assert!(any.claims(Some("x")) && any.claims(None));
+        assert!(claim(&any, Some("x")).is_ok() && claim(&any, None).is_ok());
         assert!(any.algorithms.contains(Algorithm::EdDsa));
     }
 

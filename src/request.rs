@@ -71,7 +71,8 @@ impl<'h> RequestHead<'h> {
         self.values(name).next().is_some()
     }
 
-    fn method(&self) -> &'h [u8] {
+    /// `:method`, empty without.
+    pub fn method(&self) -> &'h [u8] {
         self.values(b":method").next().unwrap_or_default()
     }
 

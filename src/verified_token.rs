@@ -7,6 +7,7 @@ use crate::jwks::document::{Jwks, Selection};
 use crate::jwt::algorithm::Algorithm;
 use crate::jwt::key::KeyFingerprint;
 use crate::jwt::token::{SignedToken, Times};
+use crate::provider::supertokens::SessionClaims;
 use crate::provider::{Provider, ProviderId, ProviderSet};
 use crate::reason::Reason;
 use crate::request::HeaderName;
@@ -26,6 +27,7 @@ pub struct VerifiedToken {
     algorithm: Option<Algorithm>,
     times: Times,
     subject: Option<Box<str>>,
+    supertokens: Option<SessionClaims>,
     claim_headers: Rc<[ClaimHeader]>,
     rendered: Box<[Rendered]>,
 }
@@ -56,6 +58,7 @@ impl VerifiedToken {
             algorithm: token.algorithm(),
             times: token.times(),
             subject: payload.get("sub").and_then(|subject| subject.as_str()).map(Box::from),
+            supertokens: provider.supertokens.and(Some(SessionClaims::read(payload))),
             claim_headers: Rc::clone(&provider.claim_headers),
             rendered: rendered.collect(),
         })
@@ -103,6 +106,22 @@ impl VerifiedToken {
         self.subject.as_deref()
     }
 
+    /// What a SuperTokens session says besides.
+    pub fn supertokens(&self) -> Option<&SessionClaims> {
+        self.supertokens.as_ref()
+    }
+
+    /// Whether both speak of one user's session: one provider, one subject, and with SuperTokens
+    /// one session handle.
+    pub fn is_of_session(&self, other: &Self) -> bool {
+        let [own, its] =
+            [self, other].map(|token| token.supertokens.as_ref().map(SessionClaims::handle));
+        self.provider == other.provider
+            && self.subject.is_some()
+            && self.subject == other.subject
+            && own == its
+    }
+
     /// The headers that backends get, in the configuration's order.
     pub fn claim_headers(&self) -> impl Iterator<Item = (&HeaderName, &[u8])> {
         self.claim_headers.iter().zip(&self.rendered).filter_map(
@@ -128,6 +147,7 @@ impl VerifiedToken {
             self.bearer.len(),
             self.subject.as_ref().map_or(0, |subject| subject.len()),
             self.key_id.as_ref().map_or(0, |key_id| key_id.len()),
+            self.supertokens.as_ref().map_or(0, SessionClaims::memory),
             size_of_val(&*self.rendered),
             size_of::<Self>(),
         ]);

@@ -5,6 +5,7 @@ use super::error::Place;
 use super::reader::{At, Field, Fields, Node};
 use crate::claim_headers::Encoding;
 use crate::policy::{Access, Forward};
+use crate::provider::supertokens::{AntiCsrf, SigningKeys};
 use crate::provider::{DuplicateCookies, OnConflict, ProviderId};
 
 pub(super) type Text<'a> = At<'a, &'a str>;
@@ -104,16 +105,26 @@ impl<'a> Provider<'a> {
 /// `preset`: the vendor whose sessions these are.
 pub(super) enum Preset<'a> {
     Corbado(Corbado<'a>),
+    SuperTokens(Box<SuperTokens<'a>>),
 }
 
 impl<'a> Preset<'a> {
     fn read(node: Node<'a>) -> Option<Self> {
         let place = node.place.clone();
-        let corbado = node.object(|fields| fields.optional("corbado", Corbado::read))?;
-        if let Field::Absent = corbado {
-            place.error("must name a vendor: corbado");
+        let (corbado, supertokens) = node.object(|fields| {
+            let corbado = fields.optional("corbado", Corbado::read);
+            (corbado, fields.optional("supertokens", SuperTokens::read))
+        })?;
+        match (corbado, supertokens) {
+            (Field::Given(raw), Field::Absent) => Some(Self::Corbado(raw)),
+            (Field::Absent, Field::Given(raw)) => Some(Self::SuperTokens(Box::new(raw))),
+            (Field::Bad, Field::Absent) | (Field::Absent, Field::Bad) => None,
+            (Field::Absent, Field::Absent)
+            | (Field::Given(_) | Field::Bad, Field::Given(_) | Field::Bad) => {
+                place.error("must name exactly one vendor: corbado, supertokens");
+                None
+            }
         }
-        corbado.given().map(Self::Corbado)
     }
 }
 
@@ -128,6 +139,52 @@ impl<'a> Corbado<'a> {
         node.object(|fields| Self {
             project_id: fields.required("project_id", Node::text),
             frontend_api: fields.optional("frontend_api", Node::text),
+        })
+    }
+}
+
+/// `preset.supertokens`
+pub(super) struct SuperTokens<'a> {
+    pub(super) place: Place<'a>,
+    pub(super) api_domain: Option<Text<'a>>,
+    pub(super) website_domain: Field<Text<'a>>,
+    pub(super) api_base_path: Field<Text<'a>>,
+    pub(super) api_gateway_path: Field<Text<'a>>,
+    pub(super) signing_keys: Field<At<'a, SigningKeys>>,
+    pub(super) anti_csrf: Field<At<'a, AntiCsrf>>,
+    pub(super) session_expired_status: Field<At<'a, u64>>,
+    pub(super) invalid_claim_status: Field<At<'a, u64>>,
+    /// Whether the auth server's routes are made public.
+    pub(super) auth_routes: Field<At<'a, bool>>,
+}
+
+impl<'a> SuperTokens<'a> {
+    pub(super) fn read(node: Node<'a>) -> Option<Self> {
+        node.object(|fields| Self {
+            place: fields.place.clone(),
+            api_domain: fields.required("api_domain", Node::some_text),
+            website_domain: fields.optional("website_domain", Node::some_text),
+            api_base_path: fields.optional("api_base_path", Node::text),
+            api_gateway_path: fields.optional("api_gateway_path", Node::text),
+            signing_keys: fields.optional("signing_keys", |node| {
+                node.choice(&[
+                    ("dynamic", SigningKeys::Dynamic),
+                    ("static", SigningKeys::Static),
+                    ("any", SigningKeys::Any),
+                ])
+            }),
+            anti_csrf: fields.optional("anti_csrf", |node| {
+                node.choice(&[
+                    ("none", AntiCsrf::None),
+                    ("custom_header", AntiCsrf::CustomHeader),
+                    ("token", AntiCsrf::Token),
+                ])
+            }),
+            session_expired_status: fields.optional("session_expired_status", Node::whole),
+            invalid_claim_status: fields.optional("invalid_claim_status", Node::whole),
+            auth_routes: fields.optional("auth_routes", |node| {
+                node.choice(&[("public", true), ("manual", false)])
+            }),
         })
     }
 }
@@ -362,6 +419,8 @@ impl<'a> Path<'a> {
 /// `responses`
 pub(super) struct Responses<'a> {
     pub(super) realm: Field<Text<'a>>,
+    pub(super) login_url: Field<Text<'a>>,
+    pub(super) return_hosts: Field<Texts<'a>>,
     pub(super) cors_origins: Field<Texts<'a>>,
 }
 
@@ -369,6 +428,10 @@ impl<'a> Responses<'a> {
     fn read(node: Node<'a>) -> Option<Self> {
         node.object(|fields| Self {
             realm: fields.optional("realm", Node::some_text),
+            login_url: fields.optional("login_url", Node::some_text),
+            return_hosts: fields.optional("return_hosts", |node| {
+                node.some_list("leave it out for the default", Node::text)
+            }),
             cors_origins: fields.optional("cors_origins", |node| node.list(Node::text)),
         })
     }

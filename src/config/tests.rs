@@ -9,9 +9,10 @@ use super::*;
 use crate::claim_headers::{ClaimHeader, ClaimPath, Encoding};
 use crate::cookie::CookieName;
 use crate::extractor::Source;
+use crate::login::{Login, LoginPage, ReturnHosts};
 use crate::matcher::Host;
-use crate::path::PathPolicy;
-use crate::policy::{Access, CacheLimits, Forward, Rule};
+use crate::path::{NormalPath, PathPolicy};
+use crate::policy::{Access, CacheLimits, Forward, ResponsePolicy, Rule};
 use crate::provider::{DuplicateCookies, Issuers, OnConflict, Provider};
 
 fn whole() -> Value {
@@ -84,7 +85,12 @@ fn whole() -> Value {
             "access": "optional", "forward": "strip", "providers": ["corbado"],
             "insecure_forward_foreign": true,
         },
-        "responses": { "realm": "example", "cors_origins": ["https://www.example.com"] },
+        "responses": {
+            "realm": "example",
+            "login_url": "https://login.example.com/in?return_to={url}&from=gateway",
+            "return_hosts": ["www.example.com", "*.apps.example.com"],
+            "cors_origins": ["https://www.example.com"],
+        },
         "paths": { "insecure_allow": ["//"] },
         "insecure_public_by_default": false,
         "insecure_keep_override_headers": false,
@@ -153,10 +159,14 @@ fn every_field_arrives() {
         keys,
         strict_key_id,
         subject_required,
+        front_end_cookies,
+        legacy_cookie,
+        supertokens,
         vendor_answers,
         claim_headers,
     } = partner;
-    assert_eq!(*vendor_answers, None);
+    assert_eq!((supertokens, vendor_answers, legacy_cookie), (&None, &None, &None));
+    assert!(front_end_cookies.is_empty());
     assert_eq!(&**name, "partner");
     assert_eq!(*issuers, Issuers::OneOf(vec!["https://id.partner.example".into()]));
     assert_eq!(*audiences, ["orders".into(), "billing".into()]);
@@ -195,8 +205,20 @@ fn every_field_arrives() {
             header("x-jwt-payload", &[], Encoding::Base64UrlJson),
         ]
     );
-    assert_eq!(policy.responses.realm.as_deref(), Some("example"));
-    assert_eq!(policy.responses.cors_origins, ["https://www.example.com".parse().unwrap()]);
+    let ResponsePolicy { realm, login, cors_origins } = &policy.responses;
+    assert_eq!(realm.as_deref(), Some("example"));
+    let hosts = ["www.example.com", "*.apps.example.com"].map(|host| host.parse().unwrap());
+    let expected = Login {
+        before: "https://login.example.com/in?return_to=".into(),
+        after: Some("&from=gateway".into()),
+        page: LoginPage {
+            host: Some("login.example.com".parse().unwrap()),
+            path: NormalPath::from_pattern("/in").unwrap(),
+        },
+        return_hosts: ReturnHosts::OneOf(hosts.into()),
+    };
+    assert_eq!(login.as_ref(), Some(&expected));
+    assert_eq!(*cors_origins, ["https://www.example.com".parse().unwrap()]);
     assert_eq!(policy.cache, CacheLimits { entries: 500, bytes: 1 << 20 });
     assert!(!policy.log_denials);
 }

@@ -17,17 +17,18 @@ pub(super) struct HttpUri {
 }
 
 impl HttpUri {
+    /// The host, as written; an IPv6 address in its brackets.
+    pub(super) fn host(&self) -> &str {
+        let after_brackets = self.authority.find(']').unwrap_or(0);
+        let port = self.authority.get(after_brackets..).and_then(|rest| rest.find(':'));
+        let end = port.map_or(self.authority.len(), |at| after_brackets.saturating_add(at));
+        self.authority.get(..end).unwrap_or_default()
+    }
+
     /// Whether the host never leaves this machine: `localhost`, `*.localhost` (RFC 6761, section
     /// 6.3) or a loopback address.
     pub(super) fn is_loopback(&self) -> bool {
-        let host = match self.authority.strip_prefix('[') {
-            Some(rest) => rest.split(']').next().unwrap_or_default(),
-            None => self.authority.split(':').next().unwrap_or_default(),
-        };
-        let name = host.to_ascii_lowercase();
-        name == "localhost"
-            || name.ends_with(".localhost")
-            || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+        Host::read(self.authority.as_bytes()).is_ok_and(Host::is_loopback)
     }
 }
 
@@ -150,6 +151,19 @@ mod tests {
             ("https://[::1/", InvalidUri::Host),
         ] {
             assert_eq!(text.parse::<HttpUri>(), Err(error), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn hosts_have_no_port() {
+        for (authority, host) in [
+            ("a.example", "a.example"),
+            ("a:8080", "a"),
+            ("[::1]", "[::1]"),
+            ("[::1]:8080", "[::1]"),
+        ] {
+            let uri: HttpUri = format!("http://{authority}/").parse().unwrap();
+            assert_eq!(uri.host(), host);
         }
     }
 

@@ -47,7 +47,7 @@ fn read<'p>(text: &'p [u8], policy: &Policy) -> Reading<'p> {
     let Ok(token) = UnverifiedToken::decode(text) else { return Reading::Malformed };
     let mut claimants = ProviderSet::default();
     for (index, provider) in policy.providers.iter().enumerate() {
-        if provider.claims(token.issuer()) {
+        if provider.claim(&token).is_ok() {
             claimants.insert(ProviderId::new(index).unwrap());
         }
     }
@@ -78,6 +78,7 @@ fn choose(policy: &Policy, lines: &[(&str, &str)]) -> (String, usize) {
         Err(NoCredential::Absent) => "missing".into(),
         Err(NoCredential::Foreign(reason)) => format!("foreign {reason}"),
         Err(NoCredential::Refused(reason)) => format!("refused {reason}"),
+        Err(NoCredential::LegacySession(owner)) => format!("legacy session of {}", name(owner)),
     };
     (word, reads)
 }

@@ -1,7 +1,7 @@
 //! A candidate becomes a verified token, a refusal, or a need of keys.
 //!
 //! 1. What was verified before is held against time alone, as long as its keys have not expired.
-//! 2. What can refuse a token cheaply does so first: its dates, then its algorithm.
+//! 2. What can refuse a token cheaply does so first: its dates, its algorithm, its key's kind.
 //! 3. Its key is chosen by `kid` and algorithm; one that is not there may be worth waiting for.
 //! 4. A signature that failed a short while ago fails again, without being looked at.
 //! 5. The signature is verified, within the request's budget and the second's.
@@ -66,6 +66,7 @@ impl Filter {
         let allowed = |algorithm: &_| provider.algorithms.contains(*algorithm);
         let algorithm = token.algorithm().filter(allowed);
         let algorithm = algorithm.ok_or_else(|| refuse(Reason::AlgorithmNotAllowed))?;
+        provider.check_key_id(token.key_id()).map_err(refuse)?;
         let jwks = match state.keys.current(now) {
             CurrentKeys::Ready(jwks) => jwks,
             CurrentKeys::Awaited => {
@@ -130,7 +131,7 @@ impl Filter {
         Ok(verified)
     }
 
-    /// `duplicate_cookies: newest`: those that verify must speak of one subject; the newest counts.
+    /// `duplicate_cookies: newest`: those that verify must be of one session; the newest counts.
     pub(super) fn verify_newest(
         &mut self,
         candidates: &[Candidate<'_>],
@@ -148,10 +149,7 @@ impl Filter {
                         newest = Some(token);
                         continue;
                     };
-                    if other.provider() != token.provider()
-                        || other.subject().is_none()
-                        || other.subject() != token.subject()
-                    {
+                    if !token.is_of_session(other) {
                         let refusal = Refusal::new(Reason::DuplicateCookie);
                         return Err(refusal.of(candidate.owner, None).into());
                     }
@@ -177,7 +175,7 @@ impl Filter {
     }
 }
 
-/// Decodes a token and tells to whom its unproven issuer belongs.
+/// Decodes a token and tells to whom it belongs by what it says, unproven.
 pub(super) fn read_token<'p>(text: &'p [u8], providers: &[Provider]) -> Reading<'p> {
     if providers.iter().all(|provider| text.len() > provider.max_token_bytes) {
         return Reading::Malformed;
@@ -187,7 +185,7 @@ pub(super) fn read_token<'p>(text: &'p [u8], providers: &[Provider]) -> Reading<
     let mut too_large = false;
     for (index, provider) in providers.iter().enumerate() {
         if let Some(id) = ProviderId::new(index)
-            && provider.claims(token.issuer())
+            && provider.claim(&token).is_ok()
         {
             if text.len() <= provider.max_token_bytes {
                 claimants.insert(id);

@@ -90,6 +90,16 @@ impl<'t> UnverifiedToken<'t> {
         self.header_text("kid")
     }
 
+    /// What an unproven header says; enough to tell whose a token may be.
+    pub fn unproven_header(&self, name: &str) -> Option<&Value> {
+        self.header.get(name)
+    }
+
+    /// What an unproven payload says; enough to tell whose a token may be.
+    pub fn unproven_claim(&self, name: &str) -> Option<&Value> {
+        self.payload.get(name)
+    }
+
     /// The token as proven by `key`.
     ///
     /// # Errors

@@ -30,6 +30,7 @@ mod matching;
 mod metrics;
 mod outages;
 mod readme;
+mod redirects;
 mod secrets;
 mod shipped;
 mod site;
@@ -56,6 +57,7 @@ fn main() -> ExitCode {
         trials.extend(access::trials(&world));
         trials.extend(matching::trials(&world));
         trials.extend(answers::trials(&world));
+        trials.extend(redirects::trials(&world));
         trials.extend(tokens::trials(&world));
         trials.extend(hostile::trials(&world));
         trials.extend(metrics::trials(&world));

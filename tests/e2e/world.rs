@@ -14,7 +14,7 @@ use session_token_harness::server::ReceivedRequest;
 use session_token_harness::token::Token;
 
 use crate::secrets::{CLAIM_MARK, COOKIE_MARK};
-use crate::{access, answers, matching, tokens};
+use crate::{access, answers, matching, redirects, tokens};
 
 /// The Corbado project of all tests.
 pub(crate) const PROJECT: &str = "pro-1234567890";
@@ -151,6 +151,7 @@ impl World {
                 access::listeners(),
                 matching::listeners(),
                 answers::listeners(),
+                redirects::listeners(),
                 tokens::listeners(),
             ];
             for listener in own.into_iter().flatten() {

@@ -19,7 +19,7 @@ use crate::request::HeaderName;
 /// The keys, of which those count that fit `algorithms`.
 pub(super) fn compile(
     raw: raw::Jwks<'_>,
-    vendor: &Vendor,
+    vendor: &Vendor<'_>,
     algorithms: AlgorithmSet,
 ) -> Option<KeySource> {
     let raw::Jwks { place, inline, remote } = raw;
@@ -63,7 +63,7 @@ fn inline_keys(node: Node<'_>, algorithms: AlgorithmSet) -> Option<Rc<Jwks>> {
     }
 }
 
-fn remote_keys(raw: raw::RemoteJwks<'_>, vendor: &Vendor) -> Option<RemoteJwks> {
+fn remote_keys(raw: raw::RemoteJwks<'_>, vendor: &Vendor<'_>) -> Option<RemoteJwks> {
     let raw::RemoteJwks { place, uri, cluster, timeout, refresh, stale_if_error, headers } = raw;
     let uri_place = match &uri {
         Field::Given(text) => text.place.clone(),
@@ -90,6 +90,8 @@ fn remote_keys(raw: raw::RemoteJwks<'_>, vendor: &Vendor) -> Option<RemoteJwks> 
             }
             uri
         }
+        // The same keys are at a core's own address too.
+        (Vendor::SuperTokens(app), given) => given.or_else(|| app.jwks_uri().parse().ok()),
         (Vendor::Unclear, _) => None,
     };
     let cluster = cluster.and_then(|cluster| {
@@ -136,7 +138,10 @@ pub(super) fn refuse_uri(text: &raw::Text<'_>, error: InvalidUri) {
 }
 
 /// Headers for the fetch. Their values may be secrets: no message shows them.
-fn request_headers<'a>(members: Vec<(&'a str, Node<'a>)>, vendor: &Vendor) -> Option<Vec<Header>> {
+fn request_headers<'a>(
+    members: Vec<(&'a str, Node<'a>)>,
+    vendor: &Vendor<'_>,
+) -> Option<Vec<Header>> {
     let mut seen = Vec::new();
     all(members.into_iter().map(|(name, Node { place, value })| {
         let parsed = name.parse::<HeaderName>().ok();
@@ -168,18 +173,18 @@ fn request_headers<'a>(members: Vec<(&'a str, Node<'a>)>, vendor: &Vendor) -> Op
 type Header = (HeaderName, Box<str>);
 
 /// What the vendor's own SDKs send.
-fn vendor_headers(vendor: &Vendor) -> Vec<Header> {
+fn vendor_headers(vendor: &Vendor<'_>) -> Vec<Header> {
     match vendor {
         Vendor::Corbado(project) => project
             .jwks_headers()
             .into_iter()
             .filter_map(|(name, value)| Some((name.parse().ok()?, value.into())))
             .collect(),
-        Vendor::Generic | Vendor::Unclear => Vec::new(),
+        Vendor::Generic | Vendor::SuperTokens(_) | Vendor::Unclear => Vec::new(),
     }
 }
 
-fn with_vendor_headers(mut headers: Vec<Header>, vendor: &Vendor) -> Vec<Header> {
+fn with_vendor_headers(mut headers: Vec<Header>, vendor: &Vendor<'_>) -> Vec<Header> {
     for header in vendor_headers(vendor) {
         if !headers.contains(&header) {
             headers.push(header);

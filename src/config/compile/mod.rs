@@ -4,8 +4,10 @@
 //! Nothing here stops at the first error. A part in which one was found becomes `None`; the others
 //! are looked at all the same.
 
+use std::rc::Rc;
 use std::time::Duration;
 
+use self::supertokens::App;
 use super::error::Place;
 use super::raw;
 use super::reader::{At, Field};
@@ -13,14 +15,16 @@ use super::units::{self, InvalidDuration};
 use crate::origin::Origin;
 use crate::path::PathPolicy;
 use crate::policy::{CacheLimits, Policy, ResponsePolicy, Rule};
-use crate::provider::ProviderId;
+use crate::provider::{Provider, ProviderId};
 use crate::request::HeaderName;
 use crate::sanitizer::Sanitizer;
 
 mod claim_headers;
 mod keys;
 mod provider;
+mod responses;
 mod rule;
+mod supertokens;
 
 /// The policy, or nothing if an error was found in it.
 pub(super) fn compile(raw: raw::Root<'_>) -> Option<Policy> {
@@ -51,14 +55,29 @@ pub(super) fn compile(raw: raw::Root<'_>) -> Option<Policy> {
         &insecure_public_by_default,
         "a configuration that protects no path would be accepted",
     );
-    let rules = rule::compile(rules, default, &names, path_policy.unwrap_or_default(), public);
+    let (providers, apps) = providers.map(split_apps).unzip();
+    let apps = apps.unwrap_or_default();
+    let auth_routes = apps
+        .iter()
+        .filter_map(|(name, id, app)| Some((Rc::clone(name), *id, app.auth_routes()?)))
+        .collect();
+    let paths = path_policy.unwrap_or_default();
+    let rules = rule::compile(rules, default, &names, paths, auth_routes, public);
 
     let keep_override_headers = warn_if_set(
         &insecure_keep_override_headers,
         "backends that heed x-original-url, x-http-method-override and their like may see another \
          path or method than the rules did",
     );
-    let responses = responses.read_or(ResponsePolicy::default(), response_policy);
+    let mut responses = responses.read_or(ResponsePolicy::default(), |responses| {
+        responses::compile(responses, rules.as_ref())
+    });
+    if let Some(responses) = &mut responses {
+        responses.cors_origins.extend(websites(&apps));
+    }
+    for (_, _, app) in &apps {
+        app.check_shared_sessions(false);
+    }
     let cache = cache.read_or(DEFAULT_CACHE, cache_limits);
     let log_denials =
         telemetry.read_or(true, |raw::Telemetry { log_denials }| log_denials.value_or(true));
@@ -82,6 +101,26 @@ pub(super) fn compile(raw: raw::Root<'_>) -> Option<Policy> {
     })
 }
 
+/// An app of the preset `supertokens`, and the provider that it makes.
+type ProviderApp<'a> = (Rc<str>, ProviderId, App<'a>);
+
+fn split_apps(compiled: Vec<provider::Compiled<'_>>) -> (Vec<Provider>, Vec<ProviderApp<'_>>) {
+    let mut providers = Vec::with_capacity(compiled.len());
+    let mut apps = Vec::new();
+    for (index, provider::Compiled { provider, app }) in compiled.into_iter().enumerate() {
+        if let (Some(id), Some(app)) = (ProviderId::new(index), app) {
+            apps.push((Rc::clone(&provider.name), id, app));
+        }
+        providers.push(provider);
+    }
+    (providers, apps)
+}
+
+/// The origins of the apps' websites.
+fn websites(apps: &[ProviderApp<'_>]) -> impl Iterator<Item = Origin> {
+    apps.iter().filter_map(|(_, _, app)| app.website.clone())
+}
+
 fn path_policy(raw: raw::Paths<'_>) -> Option<PathPolicy> {
     let raw::Paths { insecure_allow } = raw;
     let mut policy = PathPolicy::default();
@@ -95,29 +134,6 @@ fn path_policy(raw: raw::Paths<'_>) -> Option<PathPolicy> {
         }
     }
     Some(policy)
-}
-
-fn response_policy(raw: raw::Responses<'_>) -> Option<ResponsePolicy> {
-    let raw::Responses { realm, cors_origins } = raw;
-    let realm = realm.read_or(None, |realm| {
-        // It stands in quotes in `WWW-Authenticate` (RFC 9110, section 11.5).
-        let plain = |byte: u8| (0x20..0x7f).contains(&byte) && !b"\"\\".contains(&byte);
-        if realm.value.len() > MAX_REALM_BYTES || !realm.value.bytes().all(plain) {
-            realm.refuse(&format!(
-                "must be at most {MAX_REALM_BYTES} characters of printable ASCII without \" and \\"
-            ));
-            return None;
-        }
-        Some(Some(realm.value.into()))
-    });
-    let cors_origins = cors_origins.read_or(Vec::new(), |origins| {
-        all(origins.value.iter().map(|origin| {
-            origin.parse::<Origin>(
-                "must be an origin: scheme://host[:port], without path, query and user info",
-            )
-        }))
-    });
-    Some(ResponsePolicy { realm: realm?, cors_origins: cors_origins? })
 }
 
 fn cache_limits(raw: raw::Cache<'_>) -> Option<CacheLimits> {
@@ -213,9 +229,6 @@ const MIN_CACHE_BYTES: usize = 64 << 10;
 
 /// Half of what V8 gives a virtual machine, which a worker shares among plugins.
 const MAX_CACHE_BYTES: usize = 512 << 20;
-
-/// It stands in every challenge, and a line of headers should stay readable.
-const MAX_REALM_BYTES: usize = 128;
 
 /// Symfony and IIS take the path from these.
 const PATH_OVERRIDES: [&str; 2] = ["x-original-url", "x-rewrite-url"];

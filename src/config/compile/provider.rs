@@ -8,6 +8,7 @@
 use std::rc::Rc;
 use std::time::Duration;
 
+use super::supertokens::App;
 use super::{all, claim_headers, duration, keys, refuse_repeated, warn_if_set};
 use crate::config::error::Place;
 use crate::config::raw;
@@ -19,11 +20,11 @@ use crate::cookie::CookieName;
 use crate::extractor::{Scheme, Source};
 use crate::jwt::algorithm::{Algorithm, AlgorithmSet};
 use crate::provider::corbado::{self, Project, ProjectId};
-use crate::provider::{Issuers, Provider};
+use crate::provider::{Issuers, Provider, supertokens};
 use crate::request::HeaderName;
 
 /// All providers, in order.
-pub(super) fn compile(raw: Vec<raw::Provider<'_>>) -> Option<Vec<Provider>> {
+pub(super) fn compile(raw: Vec<raw::Provider<'_>>) -> Option<Vec<Compiled<'_>>> {
     let mut names = Vec::new();
     for name in raw.iter().filter_map(|provider| provider.name.as_ref()) {
         refuse_repeated(&mut names, name.value, &name.place);
@@ -32,15 +33,22 @@ pub(super) fn compile(raw: Vec<raw::Provider<'_>>) -> Option<Vec<Provider>> {
     all(raw.into_iter().map(|provider| compile_one(provider, &token_headers)))
 }
 
+/// A provider, and what else its preset says.
+pub(super) struct Compiled<'a> {
+    pub(super) provider: Provider,
+    pub(super) app: Option<App<'a>>,
+}
+
 /// Who decides about the fields that a preset knows.
-pub(super) enum Vendor {
+pub(super) enum Vendor<'a> {
     Generic,
     Corbado(Project),
+    SuperTokens(App<'a>),
     /// A preset in which an error was found.
     Unclear,
 }
 
-fn compile_one(raw: raw::Provider<'_>, token_headers: &[HeaderName]) -> Option<Provider> {
+fn compile_one<'a>(raw: raw::Provider<'a>, token_headers: &[HeaderName]) -> Option<Compiled<'a>> {
     let raw::Provider {
         place,
         name,
@@ -65,6 +73,9 @@ fn compile_one(raw: raw::Provider<'_>, token_headers: &[HeaderName]) -> Option<P
         Field::Given(raw::Preset::Corbado(raw)) => {
             corbado_project(raw).map_or(Vendor::Unclear, Vendor::Corbado)
         }
+        Field::Given(raw::Preset::SuperTokens(raw)) => {
+            App::compile(*raw).map_or(Vendor::Unclear, Vendor::SuperTokens)
+        }
     };
     let name = name.and_then(|name| {
         let well_formed =
@@ -80,9 +91,7 @@ fn compile_one(raw: raw::Provider<'_>, token_headers: &[HeaderName]) -> Option<P
         Some(audiences.value.into_iter().map(|audience| audience.value.into()).collect())
     });
     let algorithms = compile_algorithms(algorithms, &vendor);
-    let token_types = token_types.read_or(vec!["jwt".into(), "at+jwt".into()], |types| {
-        all(types.value.iter().map(token_type))
-    });
+    let token_types = compile_token_types(token_types, &vendor);
     let clock_skew = duration(clock_skew, DEFAULT_CLOCK_SKEW, Duration::ZERO, MAX_CLOCK_SKEW);
     let max_lifetime = match max_lifetime {
         Field::Absent => Some(None),
@@ -103,16 +112,19 @@ fn compile_one(raw: raw::Provider<'_>, token_headers: &[HeaderName]) -> Option<P
     let claim_headers = claim_headers
         .read_or(Vec::new(), |headers| claim_headers::compile(headers.value, token_headers));
 
-    let (stripped_cookies, is_preset) = match vendor {
+    let (mut stripped_cookies, is_preset) = match &vendor {
         Vendor::Generic => (Vec::new(), false),
-        Vendor::Corbado(_) => {
-            let mut stripped = corbado::refresh_cookies();
-            stripped.extend(unread_cookies(corbado::sources(), sources.as_deref().unwrap_or(&[])));
-            (stripped, true)
-        }
+        Vendor::Corbado(_) => (corbado::refresh_cookies(), true),
+        Vendor::SuperTokens(_) => (supertokens::secret_cookies(), true),
         Vendor::Unclear => return None,
     };
-    Some(Provider {
+    let looked_at = sources.as_deref().unwrap_or(&[]);
+    stripped_cookies.extend(unread_cookies(preset_sources(&vendor), looked_at));
+    let app = match vendor {
+        Vendor::SuperTokens(app) => Some(app),
+        Vendor::Generic | Vendor::Corbado(_) | Vendor::Unclear => None,
+    };
+    let provider = Provider {
         name: name?,
         issuers: issuers?,
         audiences: audiences?,
@@ -123,14 +135,18 @@ fn compile_one(raw: raw::Provider<'_>, token_headers: &[HeaderName]) -> Option<P
         max_token_bytes: max_token_bytes?,
         sources: sources?,
         stripped_cookies,
+        front_end_cookies: app.as_ref().map_or(Vec::new(), |_| supertokens::front_end_cookies()),
+        legacy_cookie: app.as_ref().and_then(|_| supertokens::legacy_cookie()),
         on_conflict: on_conflict.value_or_default()?,
         duplicate_cookies: duplicate_cookies.value_or_default()?,
         keys: keys?,
         strict_key_id: is_preset,
         subject_required: is_preset,
-        vendor_answers: None,
+        supertokens: app.as_ref().map(|app| app.demands),
+        vendor_answers: app.as_ref().map(|app| app.answers),
         claim_headers: claim_headers?.into(),
-    })
+    };
+    Some(Compiled { provider, app })
 }
 
 fn corbado_project(raw: raw::Corbado<'_>) -> Option<Project> {
@@ -164,7 +180,7 @@ fn compile_issuers(
     place: &Place<'_>,
     issuers: Field<raw::Texts<'_>>,
     insecure_any_issuer: &Field<At<'_, bool>>,
-    vendor: &Vendor,
+    vendor: &Vendor<'_>,
 ) -> Option<Issuers> {
     let any = warn_if_set(
         insecure_any_issuer,
@@ -178,16 +194,26 @@ fn compile_issuers(
     let names = listed.map(|issuers| texts(&issuers.value));
     match (vendor, any?, listed, names) {
         (Vendor::Unclear, ..) => None,
-        (Vendor::Corbado(project), any, listed, names) => {
-            let decided = project.issuers();
+        (Vendor::Corbado(_) | Vendor::SuperTokens(_), any, listed, names) => {
+            let (decided, whose) = match vendor {
+                Vendor::Corbado(project) => {
+                    (project.issuers(), "the issuers of a Corbado project are")
+                }
+                Vendor::SuperTokens(app) => {
+                    (vec![app.issuer()], "the issuer of this SuperTokens app is")
+                }
+                Vendor::Generic | Vendor::Unclear => return None,
+            };
+            let contradiction =
+                || format!("contradicts the preset: {whose} {}", decided.join(", "));
             if any && let Field::Given(flag) = insecure_any_issuer {
-                flag.error(format!("contradicts the preset: {}", corbado_issuers(&decided)));
+                flag.error(contradiction());
             }
             if let (Some(listed), Some(names)) = (listed, names)
                 && (names.iter().any(|name| !decided.contains(name))
                     || decided.iter().any(|name| !names.contains(name)))
             {
-                listed.error(format!("contradicts the preset: {}", corbado_issuers(&decided)));
+                listed.error(contradiction());
             }
             Some(Issuers::OneOf(decided))
         }
@@ -206,23 +232,29 @@ fn compile_issuers(
     }
 }
 
-fn corbado_issuers(decided: &[Box<str>]) -> String {
-    format!("the issuers of a Corbado project are {}", decided.join(", "))
-}
-
-fn compile_algorithms(algorithms: Field<raw::Texts<'_>>, vendor: &Vendor) -> Option<AlgorithmSet> {
+fn compile_algorithms(
+    algorithms: Field<raw::Texts<'_>>,
+    vendor: &Vendor<'_>,
+) -> Option<AlgorithmSet> {
     match vendor {
         Vendor::Generic => algorithms.read_or(default_algorithms(), |names| {
             let set = all(names.value.iter().map(algorithm))?;
             Some(set.into_iter().collect())
         }),
-        Vendor::Corbado(_) => {
-            let decided = corbado::algorithms();
+        Vendor::Corbado(_) | Vendor::SuperTokens(_) => {
+            let (decided, signer) = match vendor {
+                Vendor::SuperTokens(_) => (supertokens::algorithms(), "SuperTokens"),
+                Vendor::Corbado(_) | Vendor::Generic | Vendor::Unclear => {
+                    (corbado::algorithms(), "Corbado")
+                }
+            };
             algorithms.read_or(decided, |names| {
                 all(names.value.iter().map(|name| {
                     let fits = name.value.parse().is_ok_and(|name| decided.contains(name));
                     if !fits {
-                        name.refuse("contradicts the preset: Corbado signs with RS256 only");
+                        name.refuse(&format!(
+                            "contradicts the preset: {signer} signs with RS256 only"
+                        ));
                     }
                     fits.then_some(())
                 }))?;
@@ -249,6 +281,24 @@ fn algorithm(name: &raw::Text<'_>) -> Option<Algorithm> {
     name.parse(&why)
 }
 
+fn compile_token_types(types: Field<raw::Texts<'_>>, vendor: &Vendor<'_>) -> Option<Vec<Box<str>>> {
+    let default = match vendor {
+        Vendor::SuperTokens(_) => vec!["jwt".into()],
+        Vendor::Generic | Vendor::Corbado(_) | Vendor::Unclear => {
+            vec!["jwt".into(), "at+jwt".into()]
+        }
+    };
+    types.read_or(default, |types| {
+        let names = all(types.value.iter().map(token_type))?;
+        if let Vendor::SuperTokens(_) = vendor
+            && names.iter().any(|name| **name != *"jwt")
+        {
+            types.error("contradicts the preset: the typ of SuperTokens' sessions is JWT");
+        }
+        Some(names)
+    })
+}
+
 /// RFC 7515, section 4.1.9: `application/` is left out, and media types know no case.
 fn token_type(text: &raw::Text<'_>) -> Option<Box<str>> {
     let name = text.value.to_ascii_lowercase();
@@ -262,28 +312,42 @@ fn token_type(text: &raw::Text<'_>) -> Option<Box<str>> {
 
 fn compile_sources(
     sources: Field<At<'_, Vec<raw::Source<'_>>>>,
-    vendor: &Vendor,
+    vendor: &Vendor<'_>,
 ) -> Option<Vec<Source>> {
-    let default = match vendor {
-        Vendor::Corbado(_) => corbado::sources(),
-        Vendor::Generic | Vendor::Unclear => vec![Source::bearer()],
+    let possible = preset_sources(vendor);
+    let vendor_name = match vendor {
+        Vendor::Corbado(_) => Some("Corbado"),
+        Vendor::SuperTokens(_) => Some("SuperTokens"),
+        Vendor::Generic | Vendor::Unclear => None,
+    };
+    let default = match vendor_name {
+        Some(_) => possible.clone(),
+        None => vec![Source::bearer()],
     };
     sources.read_or(default, |At { place, value }| {
         let mut seen = Vec::new();
         let sources = all(value.into_iter().map(|source| compile_source(source, &mut seen)))?;
-        if let Vendor::Corbado(_) = vendor {
-            let possible = corbado::sources();
-            if sources.iter().any(|source| !possible.contains(source)) {
-                let possible: Vec<_> = possible.iter().map(ToString::to_string).collect();
-                place.error(format!(
-                    "contradicts the preset: Corbado's sessions are in {}; some of these may be \
-                     listed, no others",
-                    possible.join(", ")
-                ));
-            }
+        if let Some(name) = vendor_name
+            && sources.iter().any(|source| !possible.contains(source))
+        {
+            let possible: Vec<_> = possible.iter().map(ToString::to_string).collect();
+            place.error(format!(
+                "contradicts the preset: {name}'s sessions are in {}; some of these may be listed, \
+                 no others",
+                possible.join(", ")
+            ));
         }
         Some(sources)
     })
+}
+
+/// Where a vendor's sessions are; nothing without a preset.
+fn preset_sources(vendor: &Vendor<'_>) -> Vec<Source> {
+    match vendor {
+        Vendor::Corbado(_) => corbado::sources(),
+        Vendor::SuperTokens(_) => supertokens::sources(),
+        Vendor::Generic | Vendor::Unclear => Vec::new(),
+    }
 }
 
 /// The cookies of a preset in which the operator's sources don't look. Nobody verifies what they

@@ -14,12 +14,14 @@ use crate::provider::ProviderId;
 
 /// All rules in order, and the default.
 ///
-/// `insecure_public` allows a configuration that protects no path; nothing: it can't be told.
+/// `auth_routes` are those of the presets, which come before all rules but explicit ones whose path
+/// lies below theirs. `insecure_public` allows a configuration that protects no path; nothing: it can't be told.
 pub(super) fn compile(
     rules: Field<At<'_, Vec<Option<raw::Rule<'_>>>>>,
     default: Field<raw::Decision<'_>>,
     names: &ProviderNames,
     paths: PathPolicy,
+    auth_routes: Vec<(Rc<str>, ProviderId, AuthRoutes<'_>)>,
     insecure_public: Option<bool>,
 ) -> Option<(Vec<Rule>, Rule)> {
     let default_access = match &default {
@@ -42,11 +44,20 @@ pub(super) fn compile(
         all(rules.value.into_iter().map(|raw| compile_rule(raw?, &inherited, names, paths)))
     });
     let (rules, default) = (rules?, default?);
+    let rules = with_auth_routes(rules, auth_routes)?;
 
     warn_of_covered_rules(&rules);
     check_that_something_is_protected(&rules, default.access, default_access, insecure_public?);
     let rules = rules.into_iter().map(|compiled| compiled.rule).collect();
     Some((rules, default.into_rule("default".into(), RuleMatch::everything())))
+}
+
+/// Where an auth server answers that must see requests as they come.
+pub(super) struct AuthRoutes<'a> {
+    /// The preset that knows of it.
+    pub(super) place: Place<'a>,
+    pub(super) host: HostPattern,
+    pub(super) path: Box<str>,
 }
 
 /// The names by which rules refer to providers.
@@ -142,6 +153,8 @@ struct CompiledRule<'a> {
     rule: Rule,
     /// What it matches in the spelling of its patterns alone.
     plain: RuleMatch,
+    /// Whether a preset made it.
+    is_implicit: bool,
 }
 
 fn compile_rule<'a>(
@@ -171,7 +184,41 @@ fn compile_rule<'a>(
     let matches = matches
         .read_or(everything, |raw| compile_match(raw, access_is_clear.then_some(access), paths));
     let (matches, plain) = matches?;
-    Some(CompiledRule { place, rule: decision?.into_rule(name?, matches), plain })
+    let rule = decision?.into_rule(name?, matches);
+    Some(CompiledRule { place, rule, plain, is_implicit: false })
+}
+
+/// The rules with those of the presets among them, each as early as it can be.
+fn with_auth_routes<'a>(
+    mut rules: Vec<CompiledRule<'a>>,
+    mut auth_routes: Vec<(Rc<str>, ProviderId, AuthRoutes<'a>)>,
+) -> Option<Vec<CompiledRule<'a>>> {
+    // Longer paths come last and so before shorter ones, in which they may lie.
+    auth_routes.sort_by_key(|(_, _, routes)| routes.path.len());
+    for (provider_name, provider, AuthRoutes { place, host, path }) in auth_routes {
+        let below = PathPattern::prefix(&path, Width::Wide).ok()?;
+        let below = RuleMatch::new(Vec::new(), Vec::new(), Width::Wide, Some(below));
+        let narrow = PathPattern::prefix(&path, Width::Narrow).ok();
+        place.note(&format!(
+            "{path} and everything below it on {host} is public, before all rules but those for \
+             paths there; auth_routes: manual turns this off"
+        ));
+        let matches = RuleMatch::new(vec![host], Vec::new(), Width::Narrow, narrow);
+        let decision = Decision {
+            access: Access::Public,
+            forward: Forward::default(),
+            providers: vec![provider],
+            insecure_forward_foreign: false,
+        };
+        let rule = decision.into_rule(format!("{provider_name} auth routes").into(), matches);
+        let plain = rule.matches.clone();
+        let (mut ordered, others): (Vec<_>, Vec<_>) =
+            rules.into_iter().partition(|other| !other.is_implicit && below.covers(&other.plain));
+        ordered.push(CompiledRule { place, rule, plain, is_implicit: true });
+        ordered.extend(others);
+        rules = ordered;
+    }
+    Some(rules)
 }
 
 /// What a rule matches, and what it matches in the spelling of its patterns alone.
@@ -272,7 +319,7 @@ fn warn_of_odd_path(shape: PathShape, text: &raw::Text<'_>, paths: PathPolicy) {
 }
 
 fn warn_of_covered_rules(rules: &[CompiledRule<'_>]) {
-    for (index, later) in rules.iter().enumerate() {
+    for (index, later) in rules.iter().enumerate().filter(|(_, rule)| !rule.is_implicit) {
         let earlier = || rules.iter().take(index);
         let covering = earlier().find(|rule| rule.rule.matches.covers(&later.rule.matches));
         let hiding = || earlier().find(|rule| rule.rule.matches.covers(&later.plain));

@@ -7,6 +7,7 @@ use arbitrary::Arbitrary;
 use serde_json::json;
 use session_token_filter::config;
 use session_token_filter::cookie::CookieName;
+use session_token_filter::denial::Denial;
 use session_token_filter::edits::HeaderEdit;
 use session_token_filter::filter::waiting::StreamId;
 use session_token_filter::filter::{Filter, Verdict};
@@ -127,7 +128,7 @@ impl Input {
                 Ok((after, edits.claims.as_ref().map(|token| token.text().to_vec())))
             }
             Verdict::Deny(denial) => {
-                assert!((400..=503).contains(&denial.status), "{}", denial.status);
+                check_denial(&denial);
                 Err(denial.reason)
             }
             Verdict::Wait => panic!("waits, though all keys are inline"),
@@ -266,6 +267,8 @@ impl PolicyKind {
             ],
             "rules": rules,
             "cache": {"entries": 20, "bytes": "64KiB"},
+            "responses": {"login_url": "/login?to={url}", "return_hosts": ["www.example"],
+                          "cors_origins": ["https://www.example"], "realm": "fuzz"},
             "default": {"forward": forward, "insecure_forward_foreign": self == Self::Open},
         })
     }
@@ -303,6 +306,25 @@ impl Line {
         }
         bytes
     }
+}
+
+/// No request makes an answer that Envoy could not send, or a redirect to anywhere else.
+fn check_denial(denial: &Denial) {
+    for (name, value) in &denial.headers {
+        let is_sound = value.iter().all(|byte| (0x20..0x7f).contains(byte));
+        assert!(is_sound, "{name}: {}", value.escape_ascii());
+    }
+    let mut locations = denial.headers.iter().filter(|(name, _)| *name == "location");
+    let Some((_, location)) = locations.next() else {
+        assert!((400..=503).contains(&denial.status), "{}", denial.status);
+        return;
+    };
+    assert!([302, 303].contains(&denial.status) && locations.next().is_none());
+    let url = location.strip_prefix(b"/login?to=").expect("the login page");
+    let host = url.to_ascii_lowercase();
+    assert!(url.is_empty() || host.starts_with(b"https%3a%2f%2fwww.example"));
+    let is_inert = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~%".contains(byte);
+    assert!(url.iter().all(is_inert), "{}", location.escape_ascii());
 }
 
 /// Envoy's header map: removing takes all lines of a name, setting leaves one.
@@ -438,6 +460,8 @@ const NAMES: &[&[u8]] = &[
     b"x-original-url",
     b"cookie2",
     b":path",
+    b"sec-fetch-mode",
+    b"accept",
 ];
 
 const PATHS: &[&[u8]] = &[
@@ -476,4 +500,8 @@ const PIECES: &[&[u8]] = &[
     b"\0",
     b"application/grpc",
     b"https://www.example",
+    b"navigate",
+    b"text/html",
+    b"*/*",
+    b";q=0.5",
 ];

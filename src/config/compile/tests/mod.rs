@@ -86,7 +86,9 @@ fn warns(table: &[(&str, Value, &[&str])]) {
 
 mod keys;
 mod provider;
+mod responses;
 mod rule;
+mod supertokens;
 
 #[test]
 fn answers_paths_and_cache() {

@@ -284,15 +284,23 @@ fn presets_decide() {
         (
             "no vendor",
             with(json!({ "preset": {} })),
-            &["providers[0].preset: must name a vendor: corbado"],
+            &["providers[0].preset: must name exactly one vendor: corbado, supertokens"],
         ),
         (
             "another vendor",
-            with(json!({ "preset": { "supertokens": {} } })),
+            with(json!({ "preset": { "keycloak": {} } })),
             &[
-                "providers[0].preset.supertokens: unknown field; known here: corbado",
-                "providers[0].preset: must name a vendor: corbado",
+                "providers[0].preset.keycloak: unknown field; known here: corbado, supertokens",
+                "providers[0].preset: must name exactly one vendor: corbado, supertokens",
             ],
+        ),
+        (
+            "two vendors",
+            with(json!({ "preset": {
+                "corbado": { "project_id": "pro-1" },
+                "supertokens": { "api_domain": "https://api.example.com" },
+            } })),
+            &["providers[0].preset: must name exactly one vendor: corbado, supertokens"],
         ),
         (
             "project_id",
