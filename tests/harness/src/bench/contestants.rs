@@ -2,6 +2,8 @@
 //!
 //! The peers are set up as well as they can be: Lua runs first, so that `jwt_authn` reads the
 //! header, which is cheaper for it than the cookie; the script goes over the cookies once.
+//! The same job is: verify, put the token into `authorization`, take its cookie away and leave the
+//! others, take out the headers by which a client makes a backend see another path.
 
 use serde_json::{Value, json};
 
@@ -34,6 +36,8 @@ pub(super) enum Job {
     Move,
     /// That, and no cookie with the token.
     MoveAndStrip,
+    /// That, and no header that makes a backend see another path than the rules did: the whole job.
+    MoveStripSanitize,
     /// That, and the user in `x-user-id`.
     MoveStripAndTell,
     /// Constants in `authorization` and `cookie`.
@@ -63,7 +67,7 @@ impl Contestant {
             name,
             title,
             listener,
-            job: Job::MoveAndStrip,
+            job: Job::MoveStripSanitize,
             cache: Cache::Ours { used: true },
             shapes: &[Shape::Plain],
             token: Algorithm::Rs256,
@@ -111,7 +115,7 @@ pub(super) fn base() -> Contestant {
 /// The whole job, in a VM of its own.
 pub(super) fn ours(session: &Session) -> Contestant {
     let filter = ours_filter("job", corbado(&session.jwks()));
-    Contestant::new(OURS, "this filter: verifies, moves, strips", listener(OURS).filter(filter))
+    Contestant::new(OURS, "this filter: the same job", listener(OURS).filter(filter))
         .with(&[Shape::Plain, Shape::Browser])
 }
 
@@ -172,7 +176,7 @@ fn variants(jwks: &Value) -> Vec<Contestant> {
         variant(OURS_UNCACHED, "this filter, uncached RS256", &|all| {
             all["cache"] = json!({ "entries": 0 });
         })
-        .does(Job::MoveAndStrip, uncached),
+        .does(Job::MoveStripSanitize, uncached),
         variant(OURS_ES256, "this filter, uncached ES256", &|all| {
             all["cache"] = json!({ "entries": 0 });
             all["providers"] = json!([{
@@ -183,7 +187,7 @@ fn variants(jwks: &Value) -> Vec<Contestant> {
                 "jwks": { "inline": jwks },
             }]);
         })
-        .does(Job::MoveAndStrip, uncached)
+        .does(Job::MoveStripSanitize, uncached)
         .es256(),
     ]
 }
@@ -206,8 +210,15 @@ fn peers(jwks: &str) -> Vec<Contestant> {
     vec![
         Contestant::new(
             LUA,
-            "Lua + jwt_authn, cached: moves, strips",
-            listener(LUA).raw_filter(lua()).raw_filter(jwt(header(), true)),
+            "Lua + jwt_authn, cached: the same job",
+            listener(LUA).raw_filter(lua(true)).raw_filter(jwt(header(), true)),
+        )
+        .does(Job::MoveStripSanitize, cached)
+        .with(&[Shape::Plain, Shape::Browser]),
+        Contestant::new(
+            LUA_LESS,
+            "Lua + jwt_authn, cached: moves, strips, sanitises nothing",
+            listener(LUA_LESS).raw_filter(lua(false)).raw_filter(jwt(header(), true)),
         )
         .does(Job::MoveAndStrip, cached)
         .with(&[Shape::Plain, Shape::Browser]),
@@ -283,8 +294,9 @@ fn jwt_authn(jwks: &str, source: Value, cached: bool) -> Value {
     )
 }
 
-fn lua() -> Value {
-    filter("lua.v3.Lua", json!({ "default_source_code": { "inline_string": SCRIPT } }))
+fn lua(sanitize: bool) -> Value {
+    let script = format!("local SANITIZE = {sanitize}\n{SCRIPT}");
+    filter("lua.v3.Lua", json!({ "default_source_code": { "inline_string": script } }))
 }
 
 fn header_to_metadata() -> Value {
@@ -318,31 +330,53 @@ fn filter(kind: &str, mut fields: Value) -> Value {
     json!({ "name": format!("envoy.filters.http.{name}"), "typed_config": fields })
 }
 
-/// Moves the session's cookie into `authorization`. What a client wrote there itself goes.
+/// Moves the session's cookie into `authorization`; without one, `jwt_authn` verifies the bearer
+/// that the client sent. Headers may not be removed while they are gone through.
 const SCRIPT: &str = r#"
-function envoy_on_request(handle)
-  local headers = handle:headers()
-  local cookie = headers:get("cookie")
-  local token = nil
-  if cookie ~= nil then
-    local rest = {}
-    for name, value in cookie:gmatch("%s*([^=;]+)=([^;]*)") do
-      if name == "cbo_session_token" then
-        token = value
-      else
-        rest[#rest + 1] = name .. "=" .. value
-      end
-    end
-    if #rest > 0 then
-      headers:replace("cookie", table.concat(rest, "; "))
-    else
-      headers:remove("cookie")
+local OVERRIDES = {
+  ["x-original-url"] = true,
+  ["x-rewrite-url"] = true,
+}
+
+local function sanitize(headers)
+  local found = nil
+  for name in pairs(headers) do
+    if OVERRIDES[(name:gsub("[_.]", "-"))] then
+      found = found or {}
+      found[#found + 1] = name
     end
   end
-  if token ~= nil then
-    headers:replace("authorization", "Bearer " .. token)
+  for _, name in ipairs(found or {}) do
+    headers:remove(name)
+  end
+end
+
+function envoy_on_request(handle)
+  local headers = handle:headers()
+  if SANITIZE then
+    sanitize(headers)
+  end
+  local cookie = headers:get("cookie")
+  if cookie == nil then
+    return
+  end
+  local token = nil
+  local rest = {}
+  for name, value in cookie:gmatch("%s*([^=;]+)=([^;]*)") do
+    if name == "cbo_session_token" then
+      token = value
+    else
+      rest[#rest + 1] = name .. "=" .. value
+    end
+  end
+  if token == nil then
+    return
+  end
+  headers:replace("authorization", "Bearer " .. token)
+  if #rest > 0 then
+    headers:replace("cookie", table.concat(rest, "; "))
   else
-    headers:remove("authorization")
+    headers:remove("cookie")
   end
 end
 "#;
@@ -357,6 +391,7 @@ pub(super) const OURS_UNCACHED: &str = "ours_uncached";
 pub(super) const OURS_ES256: &str = "ours_es256";
 pub(super) const FLOOR: &str = "floor";
 pub(super) const LUA: &str = "lua";
+pub(super) const LUA_LESS: &str = "lua_less";
 pub(super) const NATIVE: &str = "native";
 pub(super) const JWT_COOKIE: &str = "jwt_cookie";
 pub(super) const JWT_HEADER: &str = "jwt_header";

@@ -80,10 +80,10 @@ impl Report {
         };
         chart::draw(
             &[
-                bar("session-token-filter: verifies, moves, strips", OURS),
+                bar("session-token-filter: verifies, moves, strips, sanitises", OURS),
                 bar("floor: Wasm that writes constants", FLOOR),
                 bar("header_to_metadata + header_mutation + jwt_authn: strips nothing", NATIVE),
-                bar("Lua + jwt_authn: verifies, moves, strips", LUA),
+                bar("Lua + jwt_authn: the same job", LUA),
             ],
             &self.versions,
         )

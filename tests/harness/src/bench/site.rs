@@ -45,7 +45,8 @@ impl Site {
         let not = |what: String| BenchError::NotTheJob(who.name.to_owned(), what);
         let token = who.token(session);
         for shape in who.shapes {
-            let response = self.send(who, *shape, CHECK_PATH, token)?;
+            let request = shape.request(CHECK_PATH, token).header(OVERRIDE, "/admin");
+            let response = self.client(who.name)?.send(request).response?;
             let seen = self.app.take_last();
             let (200, Some(seen)) = (response.status, seen) else {
                 return Err(not(format!("{shape:?} is answered {}", response.status)));
@@ -55,7 +56,11 @@ impl Site {
             let reached = self.app.take_last().is_some();
             let verifies = match who.job {
                 Job::LetThrough | Job::WriteConstants => false,
-                Job::Verify | Job::Move | Job::MoveAndStrip | Job::MoveStripAndTell => true,
+                Job::Verify
+                | Job::Move
+                | Job::MoveAndStrip
+                | Job::MoveStripSanitize
+                | Job::MoveStripAndTell => true,
             };
             if (status == 401) != verifies || reached == verifies {
                 return Err(not(format!("{shape:?} with a forged signature is answered {status}")));
@@ -78,7 +83,9 @@ impl Site {
         let (authorization, cookie) = match who.job {
             Job::LetThrough | Job::Verify => (sent_bearer, shape.cookies(Some(token))),
             Job::Move => (bearer, shape.cookies(Some(token))),
-            Job::MoveAndStrip | Job::MoveStripAndTell => (bearer, shape.cookies(None)),
+            Job::MoveAndStrip | Job::MoveStripSanitize | Job::MoveStripAndTell => {
+                (bearer, shape.cookies(None))
+            }
             Job::WriteConstants => {
                 let constant =
                     bearer.map(|bearer| format!("Bearer {}", "x".repeat(bearer.len() - 7)));
@@ -86,6 +93,10 @@ impl Site {
             }
         };
         let user = Some("usr-1234567890".to_owned()).filter(|_| who.job == Job::MoveStripAndTell);
+        let sanitizes = matches!(who.job, Job::MoveStripSanitize | Job::MoveStripAndTell);
+        if sanitizes && text(OVERRIDE).is_some() {
+            return Err(format!("{shape:?}: {OVERRIDE} goes on"));
+        }
         for (name, expected) in
             [("authorization", authorization), ("cookie", cookie), ("x-user-id", user)]
         {
@@ -173,6 +184,8 @@ pub(super) fn expect(connection: &mut Connection, status: u16) -> Result<(), Ben
     Ok(())
 }
 
+/// What a server that follows CGI's rule takes for `x-original-url`.
+const OVERRIDE: &str = "x_original-url";
 /// Longer than the filter's tick.
 const FLUSH: Duration = Duration::from_millis(1_300);
 const PATIENCE: Duration = Duration::from_secs(60);
