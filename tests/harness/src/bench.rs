@@ -4,7 +4,7 @@
 //! 1. Who is measured first shows that it does its job: what a backend gets of a request, what
 //!    becomes of a forged signature, whether the verdict comes from a cache.
 //! 2. Instructions are those of Envoy's one worker under callgrind, for 200 requests after a
-//!    warm-up of 150 on one keep-alive connection, of two rounds the smaller. The same requests
+//!    warm-up of 150 on one keep-alive connection, of four rounds the smallest. The same requests
 //!    through the same Envoy without a filter are taken off. So a figure is the same on every
 //!    machine, to about a thousandth.
 //! 3. CPU time is the worker's too, without valgrind, the smallest of many short rounds in which

@@ -145,6 +145,6 @@ fn total(path: &Path) -> Result<u64, BenchError> {
 const DUMPS: &str = "counts";
 const WARM_UP: u32 = 150;
 const REQUESTS: u32 = 200;
-const ROUNDS: u32 = 2;
+const ROUNDS: u32 = 4;
 /// V8 compiles every module before Envoy is ready.
 const START: Duration = Duration::from_secs(600);
