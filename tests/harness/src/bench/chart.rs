@@ -75,3 +75,18 @@ const WIDTH: u32 = 760;
 /// Leaves room for the figure behind the longest bar.
 const WIDEST: f64 = 680.0;
 const TOP: u32 = 62;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bars_are_as_long_as_their_figures() {
+        let bar = |label, plain, browser| Bar { label, plain, browser, is_ours: false };
+        let svg = draw(&[bar("a < b", 50.0, Some(100.0)), bar("c", 25.0, None)], "today");
+        for part in ["a &lt; b", r#"width="340""#, r#"width="680""#, r#"width="170""#, "today"] {
+            assert!(svg.contains(part), "{part} is not in {svg}");
+        }
+        assert_eq!(svg.matches("<rect").count(), 3);
+    }
+}

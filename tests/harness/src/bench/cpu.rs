@@ -160,10 +160,33 @@ impl Worker {
     }
 }
 
-const ROUNDS: u32 = 40;
-const REQUESTS: u32 = 150;
+const ROUNDS: u32 = 300;
+/// Few, so that some rounds have the machine for themselves.
+const REQUESTS: u32 = 25;
 const FLOOD_ROUNDS: u32 = 3;
 const FLOOD_REQUESTS: usize = 6_000;
 const FLOOD_CONNECTIONS: usize = 8;
 /// Envoy closes an HTTP/1.1 connection for which it has more answers of its own in its queue.
 const PIPELINED: usize = 2;
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::keys::Algorithm;
+
+    #[test]
+    fn every_forgery_is_another_signature_of_the_same_length() {
+        let session = Session::new();
+        let forgeries: BTreeSet<_> =
+            (0..300).map(|number| forged(&session.rs256, number)).collect();
+        assert_eq!(forgeries.len(), 300);
+        let (claims, _) = session.rs256.rsplit_once('.').unwrap();
+        for forgery in &forgeries {
+            assert!(forgery.starts_with(claims) && forgery.len() == session.rs256.len());
+            assert_ne!(*forgery, session.rs256);
+        }
+        assert_eq!(session.rs256_key.algorithm(), Algorithm::RS256);
+    }
+}

@@ -25,6 +25,24 @@ struct Baseline {
     browser: u64,
 }
 
+impl Baseline {
+    fn compare(&self, now: &Self) -> Guarded {
+        let mut lines = Vec::new();
+        let mut grown = false;
+        for (name, known, now) in
+            [("plain", self.plain, now.plain), ("browser", self.browser, now.browser)]
+        {
+            let change = (now as f64 / known as f64 - 1.0) * 100.0;
+            grown |= now * 100 > known * (100 + MAX_GROWTH_PERCENT);
+            lines.push(format!(
+                "the same job, {name}: {now} instructions over no filter, {change:+.1} % to {known}"
+            ));
+        }
+        let lines = lines.join("\n");
+        if grown { Guarded::Grown(lines) } else { Guarded::Kept(lines) }
+    }
+}
+
 /// What came of it.
 #[derive(Clone, Debug)]
 pub enum Guarded {
@@ -59,20 +77,7 @@ pub fn guard() -> Result<Guarded, BenchError> {
         );
         return Ok(Guarded::Skipped(what));
     }
-    let now = measure(&binary)?;
-    let mut lines = Vec::new();
-    let mut grown = false;
-    for (name, known, now) in
-        [("plain", known.plain, now.plain), ("browser", known.browser, now.browser)]
-    {
-        let change = (now as f64 / known as f64 - 1.0) * 100.0;
-        grown |= change > MAX_GROWTH_PERCENT;
-        lines.push(format!(
-            "the same job, {name}: {now} instructions over no filter, {change:+.1} % to {known}"
-        ));
-    }
-    let lines = lines.join("\n");
-    Ok(if grown { Guarded::Grown(lines) } else { Guarded::Kept(lines) })
+    Ok(known.compare(&measure(&binary)?))
 }
 
 /// Measures the same job and writes the figures into the repository.
@@ -127,4 +132,36 @@ impl fmt::Display for Guarded {
     }
 }
 
-const MAX_GROWTH_PERCENT: f64 = 5.0;
+const MAX_GROWTH_PERCENT: u64 = 5;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn growth_of_either_request_is_noticed() {
+        let known = Baseline {
+            envoy: "1.40.0".to_owned(),
+            architecture: "x86_64".to_owned(),
+            plain: 40_000,
+            browser: 60_000,
+        };
+        for (name, plain, browser, grown) in [
+            ("the same", 40_000, 60_000, false),
+            ("less", 20_000, 30_000, false),
+            ("at the bound", 42_000, 63_000, false),
+            ("plain", 42_001, 60_000, true),
+            ("browser", 40_000, 63_100, true),
+        ] {
+            let found = known.compare(&Baseline { plain, browser, ..known.clone() });
+            assert_eq!(matches!(found, Guarded::Grown(_)), grown, "{name}: {found}");
+        }
+    }
+
+    #[test]
+    fn the_repository_has_a_figure() {
+        let text = std::fs::read_to_string(path()).unwrap();
+        let known: Baseline = serde_json::from_str(&text).unwrap();
+        assert!(known.plain > 0 && known.browser > 0, "{known:?}");
+    }
+}

@@ -74,6 +74,10 @@ fn steps(session: &Session) -> Vec<Step> {
     let jwks = session.jwks();
     let mut steps = Vec::new();
     let mut step = |what, (name, size): (&'static str, usize), shape, session: &Session, all| {
+        let mut all: Value = all;
+        if all.get("rules").is_none() {
+            all["rules"] = json!(rules(1));
+        }
         let filter = ours_filter("scale", all);
         let listener = listener(name).header_limits(MAX_HEAD_KIB, 100).filter(filter);
         let mut contestant = Contestant::new(name, what, listener);
