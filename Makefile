@@ -66,7 +66,7 @@ fmt: toolchain ## Format the code
 fuzz: toolchain ## Run each fuzz target for a minute
 	@tests/fuzz/run 60
 
-# Long enough for what a change has broken plainly; all five take 30 s on two cores.
+# Long enough for what a change has broken plainly; all six take 30 s on two cores.
 fuzz-short: toolchain
 	@if command -v "$${CXX:-c++}" >/dev/null; then tests/fuzz/run 10; \
 	else echo "skipped: the fuzz targets, as libFuzzer needs a C++ compiler"; fi

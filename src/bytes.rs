@@ -23,12 +23,18 @@ pub fn same(left: &[u8], right: &[u8]) -> bool {
 
 /// `text` without spaces and tabs at both ends (RFC 9110, section 5.6.3: optional white space).
 pub fn trim(text: &[u8]) -> &[u8] {
+    let mut rest = trim_start(text);
+    while let [head @ .., b' ' | b'\t'] = rest {
+        rest = head;
+    }
+    rest
+}
+
+/// `text` without spaces and tabs before it.
+pub fn trim_start(text: &[u8]) -> &[u8] {
     let mut rest = text;
     while let [b' ' | b'\t', tail @ ..] = rest {
         rest = tail;
-    }
-    while let [head @ .., b' ' | b'\t'] = rest {
-        rest = head;
     }
     rest
 }

@@ -61,6 +61,11 @@ impl ClaimPath {
         Self(members.into_iter().map(Into::into).collect())
     }
 
+    /// Its first member, if it is not the whole payload.
+    pub fn first(&self) -> Option<&str> {
+        self.0.first().map(|member| &**member)
+    }
+
     /// What stands there, if anything does.
     pub fn find<'v>(&self, payload: &'v Value) -> Option<&'v Value> {
         self.0.iter().try_fold(payload, |value, member| value.as_object()?.get(&**member))

@@ -78,6 +78,11 @@ fn fold_by_php(byte: u8) -> u8 {
     }
 }
 
+/// The cookies of one line, for who only looks.
+pub fn cookies(line: &[u8]) -> impl Iterator<Item = Cookie<'_>> {
+    line.split(|byte| *byte == b';').map(Cookie::read)
+}
+
 /// One `cookie` line, split once, to find and to strip.
 #[derive(Clone, Debug)]
 pub struct CookieLine<'h> {

@@ -36,6 +36,8 @@ pub struct SourcePlan {
     stripped: Vec<CookieName>,
     /// Cookies whose presence refuses a request, and whose vendor's they are.
     legacy: Vec<(CookieName, ProviderId)>,
+    /// Those of them that the operator names: they go though they be sources.
+    withheld: Vec<CookieName>,
     /// Set if no source reads `Authorization: Bearer`, which backends trust all the same.
     unread_bearer: Option<Scheme>,
     /// The names of source headers, under which CGI's rule finds others too.
@@ -51,8 +53,8 @@ struct PlannedSource {
 }
 
 impl SourcePlan {
-    /// The plan of one rule.
-    pub fn new(rule: &Rule, providers: &[Provider]) -> Self {
+    /// The plan of one rule; no backend may see the cookies `withheld`.
+    pub fn new(rule: &Rule, providers: &[Provider], withheld: &[CookieName]) -> Self {
         let (sources, order) = (Vec::new(), Vec::new());
         // Refresh tokens are for no backend, whoever's sessions the rule is about.
         let mut stripped: Vec<_> =
@@ -62,9 +64,18 @@ impl SourcePlan {
                 .extend(providers.iter().flat_map(|provider| provider.front_end_cookies.clone())),
             Forward::VerifyOnly => {}
         }
+        stripped.extend(withheld.iter().cloned());
         let (legacy, header_aliases) = (Vec::new(), Sanitizer::default());
-        let mut plan =
-            Self { sources, order, stripped, legacy, unread_bearer: None, header_aliases };
+        let withheld = withheld.to_vec();
+        let mut plan = Self {
+            sources,
+            order,
+            stripped,
+            legacy,
+            withheld,
+            unread_bearer: None,
+            header_aliases,
+        };
         for &id in &rule.providers {
             let Some(provider) = providers.get(id.index()) else { continue };
             plan.legacy.extend(provider.legacy_cookie.clone().map(|name| (name, id)));
@@ -169,6 +180,11 @@ impl SourcePlan {
             Source::Cookie(own) => own.as_bytes() == name,
             Source::Header { .. } => false,
         })
+    }
+
+    /// Whether a source cookie of this name goes even where the verified credential stays.
+    pub fn is_withheld_cookie(&self, name: &[u8]) -> bool {
+        self.withheld.iter().any(|own| own.as_bytes() == name)
     }
 
     /// Whether a header of this name holds tokens for a provider of this rule.

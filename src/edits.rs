@@ -30,6 +30,27 @@ pub enum CookieEdit<'h> {
     Lines(Vec<Cow<'h, [u8]>>),
 }
 
+/// What to change about a response's headers before it goes on.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ResponseEdits<'h> {
+    /// Whether all `set-cookie` lines go that are there.
+    pub removes_set_cookies: bool,
+    /// The lines that come, in order.
+    pub set_cookies: Vec<Cow<'h, [u8]>>,
+}
+
+impl ResponseEdits<'_> {
+    /// Hands each change to `apply`, in order.
+    pub fn for_each(&self, mut apply: impl FnMut(HeaderEdit<'_>)) {
+        if self.removes_set_cookies {
+            apply(HeaderEdit::Remove(b"set-cookie"));
+        }
+        for line in &self.set_cookies {
+            apply(HeaderEdit::Add(b"set-cookie", line));
+        }
+    }
+}
+
 /// One change, in the order in which they are made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HeaderEdit<'e> {
@@ -82,9 +103,9 @@ mod tests {
     use super::*;
     use crate::verified_token::tests::verified;
 
-    fn told(edits: &HeaderEdits<'_>) -> Vec<String> {
+    fn told(for_each: impl FnOnce(&mut dyn FnMut(HeaderEdit<'_>))) -> Vec<String> {
         let mut told = Vec::new();
-        edits.for_each(|edit| {
+        for_each(&mut |edit| {
             told.push(match edit {
                 HeaderEdit::Remove(name) => format!("-{}", name.escape_ascii()),
                 HeaderEdit::Set(name, value) => {
@@ -109,8 +130,21 @@ mod tests {
             }),
         ] {
             let edits = HeaderEdits { cookies, ..HeaderEdits::default() };
-            assert_eq!(told(&edits), expected, "{name}");
+            assert_eq!(told(|apply| edits.for_each(apply)), expected, "{name}");
         }
+    }
+
+    #[test]
+    fn set_cookie_lines_are_added_one_by_one() {
+        for (name, removes_set_cookies, expected) in [
+            ("instead", true, vec!["-set-cookie", "+set-cookie=a=\\xff", "+set-cookie=b"]),
+            ("besides", false, vec!["+set-cookie=a=\\xff", "+set-cookie=b"]),
+        ] {
+            let set_cookies = vec![b"a=\xff".into(), b"b".into()];
+            let edits = ResponseEdits { removes_set_cookies, set_cookies };
+            assert_eq!(told(|apply| edits.for_each(apply)), expected, "{name}");
+        }
+        assert!(told(|apply| ResponseEdits::default().for_each(apply)).is_empty());
     }
 
     #[test]
@@ -123,7 +157,10 @@ mod tests {
             cookies: CookieEdit::None,
         };
         let bearer = format!("authorization={}", token.bearer().escape_ascii());
-        assert_eq!(told(&edits), ["-x_a".to_owned(), "-x-b".to_owned(), bearer]);
+        assert_eq!(
+            told(|apply| edits.for_each(apply)),
+            ["-x_a".to_owned(), "-x-b".to_owned(), bearer]
+        );
         assert!(!edits.changes_claims(), "this provider writes none");
     }
 }

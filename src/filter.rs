@@ -7,23 +7,29 @@
 //!  3. the first rule that matches decides,
 //!  4. by its access: refused, let through untouched, or asked for a credential,
 //!  5. the credential is chosen from what the request presents (`credential`),
-//!  6. what can refuse it cheaply does so first: dates, then the algorithm,
-//!  7. it was verified before, or is verified now with the provider's keys (`jwks::remote`), or
+//!  6. if a cookie held it, no page of another site may have sent it (`csrf`),
+//!  7. what can refuse it cheaply does so first: dates, then the algorithm,
+//!  8. it was verified before, or is verified now with the provider's keys (`jwks::remote`), or
 //!     waits for them,
-//!  8. it is held against what the provider demands, on every request,
-//!  9. the rule says what backends see of it (`forward`).
+//!  9. it is held against what the provider demands, then the rule (`authorize`), on every request,
+//! 10. the rule says what backends see of it (`forward`).
+//!
+//! A rule in report mode refuses nothing: what it would refuse is counted and goes on after step 2.
 
 use std::rc::Rc;
 
 use crate::bad_signatures::BadSignatures;
 use crate::credential::{Choice, NoCredential, Reading, SourcePlan};
+use crate::csrf::CsrfMode;
 use crate::denial::{Cause, Denial};
-use crate::edits::HeaderEdits;
+use crate::edits::{HeaderEdits, ResponseEdits};
+use crate::extractor::Source;
 use crate::filter::anti_csrf::AntiCsrfProof;
 use crate::filter::budget::{PortableFailures, Verifications};
 use crate::filter::journal::{DenialRecord, Journal, LogLine};
 use crate::filter::key_sets::{Jitter, ProviderKeysState};
 use crate::filter::refusal::{CannotWait, Refusal, Stop};
+use crate::filter::responses::ResponseRecords;
 use crate::filter::verification::{is_foreign, read_token};
 use crate::filter::waiting::{
     Need, NeededKeys, PATIENCE_FOR_NEWER_SET, StreamId, Waited, WaitingStreams,
@@ -33,19 +39,21 @@ use crate::jwks::fetch::{FetchError, FetchId, FetchRequest};
 use crate::jwt::signature::SignatureVerifier;
 use crate::matcher::Host;
 use crate::path::without_query;
-use crate::policy::{Access, Policy, Rule};
+use crate::policy::{Access, Mode, Policy, Rule};
 use crate::provider::{Provider, ProviderId};
 use crate::reason::Reason;
 use crate::request::{RequestHead, RequestLine};
 use crate::stats::{Counter, Stats};
 use crate::time::UnixTime;
 use crate::token_cache::TokenCache;
+use crate::verified_token::VerifiedToken;
 
 mod anti_csrf;
 mod budget;
 pub mod journal;
 mod key_sets;
 mod refusal;
+pub mod responses;
 mod verification;
 pub mod waiting;
 
@@ -60,6 +68,8 @@ pub struct Filter {
     bad_signatures: BadSignatures,
     portable_failures: PortableFailures,
     waiting: WaitingStreams,
+    /// Nothing if responses stay as they are.
+    responses: Option<ResponseRecords>,
     stats: Stats,
     journal: Journal,
     next_fetch: u64,
@@ -83,12 +93,15 @@ impl Filter {
         let policy = policy.into();
         let rules = policy.rules.iter().chain([&policy.default]);
         Self {
-            plans: rules.map(|rule| SourcePlan::new(rule, &policy.providers)).collect(),
+            plans: rules
+                .map(|rule| SourcePlan::new(rule, &policy.providers, &policy.cookies.strip))
+                .collect(),
             keys: policy.providers.iter().map(ProviderKeysState::new).collect(),
             cache: TokenCache::new(policy.cache, seed),
             bad_signatures: BadSignatures::new(seed),
             portable_failures: PortableFailures::default(),
             waiting: WaitingStreams::default(),
+            responses: ResponseRecords::new(&policy),
             stats: Stats::new(&policy),
             journal: Journal::new(policy.log_denials),
             next_fetch: 0,
@@ -115,13 +128,23 @@ impl Filter {
             self.stats.waiting(-1);
         }
         let policy = Rc::clone(&self.policy);
-        let refusal = match self.decide(now, head, crypto, waited.as_ref()) {
+        if let Some(responses) = &mut self.responses {
+            responses.note(stream, head, &policy.cookies);
+        }
+        let stop = match self.decide(now, head, crypto, waited.as_ref()) {
             Ok((edits, counter)) => {
                 self.stats.count(counter);
                 return Verdict::Continue(edits);
             }
-            Err(Stop::Refuse(refusal)) => refusal,
-            Err(Stop::Need { need, refusal }) => {
+            Err(stop) => stop,
+        };
+        if let Some(reason) = only_reported(&policy, &stop) {
+            self.stats.count_would_deny(reason);
+            return Verdict::Continue(forward::sanitize(head, &policy.sanitizer));
+        }
+        let refusal = match stop {
+            Stop::Refuse(refusal) => refusal,
+            Stop::Need { need, refusal } => {
                 match self.wait(now, stream, need, head.has_body(), waited.as_ref()) {
                     Ok(()) => return Verdict::Wait,
                     Err(CannotWait) => self.give_up(need, refusal, now, waited.as_ref()),
@@ -137,6 +160,25 @@ impl Filter {
             vendor: vendor_of(&policy, &refusal).and_then(|provider| provider.vendor_answers),
         };
         Verdict::Deny(Denial::new(&cause, head, &policy.responses))
+    }
+
+    /// Whether the response of a stream may have to change, so that its head must be read.
+    pub fn awaits_response(&self, stream: StreamId) -> bool {
+        self.responses.as_ref().is_some_and(|records| records.contains(stream))
+    }
+
+    /// What to change about a stream's response with these `set-cookie` lines, from wherever it
+    /// comes; nothing the second time.
+    pub fn on_response<'h>(
+        &mut self,
+        stream: StreamId,
+        set_cookies: &[&'h [u8]],
+    ) -> ResponseEdits<'h> {
+        let Self { policy, responses, stats, journal, .. } = self;
+        match responses {
+            Some(records) => records.take(stream, set_cookies, &policy.cookies, stats, journal),
+            None => ResponseEdits::default(),
+        }
     }
 
     /// Which request trailers must not reach a backend: what no client may send as a header, and
@@ -177,6 +219,9 @@ impl Filter {
     pub fn on_stream_done(&mut self, stream: StreamId) {
         if self.waiting.release(stream).is_some() {
             self.stats.waiting(-1);
+        }
+        if let Some(responses) = &mut self.responses {
+            responses.forget(stream);
         }
     }
 
@@ -259,6 +304,10 @@ impl Filter {
             Some(token) => Reading::Known(token),
             None => read_token(text, &policy.providers),
         });
+        if let Ok(choice) = &choice {
+            let check = self.check_site(choice, plan, head, line, waited.is_none());
+            check.map_err(|refusal| refusal.at(index))?;
+        }
         let proof = AntiCsrfProof { plan, head, method: line.method };
         let verified = match choice {
             Ok(choice) => proof
@@ -285,8 +334,38 @@ impl Filter {
             }
         };
         let token = verified.map_err(|stop| stop.at(index))?;
+        check_demands(&token, rule, &policy, now).map_err(|refusal| refusal.at(index))?;
         forward::forward_verified(&mut edits, &token, rule.forward, plan, &presented, head);
         Ok((edits, Counter::Allowed))
+    }
+
+    /// Whether the credential may come with this request, if a cookie held it. `is_first` says that
+    /// the stream has not waited, so that what is reported is counted once.
+    fn check_site(
+        &mut self,
+        choice: &Choice<'_>,
+        plan: &SourcePlan,
+        head: &RequestHead<'_>,
+        line: RequestLine<'_>,
+        is_first: bool,
+    ) -> Result<(), Refusal> {
+        let in_cookie =
+            choice.candidates().iter().find(|candidate| match plan.source_of(candidate) {
+                Some(Source::Header { .. }) => false,
+                Some(Source::Cookie(_)) | None => true,
+            });
+        let Some(candidate) = in_cookie else { return Ok(()) };
+        match self.policy.csrf.mode {
+            CsrfMode::InsecureOff => Ok(()),
+            CsrfMode::Enforce | CsrfMode::Report if self.policy.csrf.admits(head, line) => Ok(()),
+            CsrfMode::Enforce => Err(Refusal::new(Reason::CrossSite).of(candidate.owner, None)),
+            CsrfMode::Report => {
+                if is_first {
+                    self.stats.count(Counter::CsrfReport);
+                }
+                Ok(())
+            }
+        }
     }
 
     fn wait(
@@ -332,7 +411,7 @@ impl Filter {
 
     fn record(&mut self, now: UnixTime, head: &RequestHead<'_>, refusal: &Refusal) {
         let policy = Rc::clone(&self.policy);
-        let rule = refusal.rule.map(|index| policy.rules.get(index).unwrap_or(&policy.default));
+        let rule = refusal.rule.map(|index| policy.rule(index));
         let provider = refusal.provider.and_then(|id| policy.providers.get(id.index()));
         let pseudo = |name| head.values(name).next().unwrap_or_default();
         let record = DenialRecord {
@@ -347,9 +426,38 @@ impl Filter {
     }
 }
 
+/// Holds a valid token against what the rule asks for besides.
+fn check_demands(
+    token: &VerifiedToken,
+    rule: &Rule,
+    policy: &Policy,
+    now: UnixTime,
+) -> Result<(), Refusal> {
+    let id = token.provider();
+    let skew = policy.providers.get(id.index()).map(|provider| provider.clock_skew);
+    let check = rule.demands.check(token.kept_claims(), id, now, skew.unwrap_or_default());
+    check.map_err(|shortfall| {
+        let refusal = Refusal::new(shortfall.reason()).of(id, token.key_id());
+        Refusal { shortfall: Some(shortfall), ..refusal }
+    })
+}
+
+/// The reason to count where the rule that stops a request only reports. It does not wait for keys
+/// either: nobody knows what they would say.
+fn only_reported(policy: &Policy, stop: &Stop) -> Option<Reason> {
+    let (refusal, reason) = match stop {
+        Stop::Refuse(refusal) => (refusal, refusal.reason),
+        Stop::Need { need: _, refusal } => (refusal, Reason::KeysUnavailable),
+    };
+    match policy.rule(refusal.rule?).mode {
+        Mode::Report => Some(reason),
+        Mode::Enforce => None,
+    }
+}
+
 /// Whose front end is told: the refused token's provider's, else that of the rule's first one.
 fn vendor_of<'p>(policy: &'p Policy, refusal: &Refusal) -> Option<&'p Provider> {
-    let rule = refusal.rule.map(|index| policy.rules.get(index).unwrap_or(&policy.default));
+    let rule = refusal.rule.map(|index| policy.rule(index));
     let first = rule.and_then(|rule| rule.providers.first());
     let id = refusal.provider.as_ref().or(first)?;
     policy.providers.get(id.index())
@@ -367,7 +475,7 @@ fn find_rule<'p>(policy: &'p Policy, line: RequestLine<'_>) -> Result<(usize, &'
     let matches = |rule: &&Rule| rule.matches.matches(host, line.method, path.as_ref());
     let found = policy.rules.iter().position(|rule| matches(&rule));
     let index = found.unwrap_or(policy.rules.len());
-    Ok((index, policy.rules.get(index).unwrap_or(&policy.default)))
+    Ok((index, policy.rule(index)))
 }
 
 #[cfg(test)]

@@ -124,7 +124,7 @@ fn strip_cookies<'h>(
     for line in presented.cookie_lines() {
         let stripped = line.strip(|cookie| {
             if plan.is_source_cookie(cookie.name) {
-                !keeps(&cookie.bare_value())
+                !keeps(&cookie.bare_value()) || plan.is_withheld_cookie(cookie.name)
             } else {
                 plan.is_stripped_cookie(cookie.name)
             }
@@ -172,7 +172,7 @@ mod tests {
             "jwks": { "remote": { "uri": "https://main.example/", "cluster": "a" } },
         }] });
         let policy = config::load(configuration.to_string().as_bytes()).unwrap().policy;
-        let plan = SourcePlan::new(&policy.default, &policy.providers);
+        let plan = SourcePlan::new(&policy.default, &policy.providers, &policy.cookies.strip);
         let pairs = lines.iter().map(|(name, value)| (name.as_bytes(), value.as_slice()));
         let head = RequestHead::new(pairs.collect(), false);
         let presented = plan.find(&head);

@@ -11,10 +11,12 @@
 //! | What happens to a request, step by step? | [`filter`] |
 //! | Where are paths, hosts and methods compared with rules? | [`path`], [`matcher`] |
 //! | Where are cookies found and taken out? | [`cookie`], [`forward`] |
+//! | Where do answers get other cookies? | [`set_cookie`], [`filter::responses`] |
 //! | Which of several tokens counts? | [`credential`] |
+//! | May a page of another site have sent it? | [`csrf`] |
 //! | Where is a token verified? | [`jwt::token`], [`jwt::signature`]; step by step: `filter::verification` |
 //! | Where do keys come from, and for how long are they good? | [`jwks`] |
-//! | What must a token claim? | [`provider`] |
+//! | What must a token claim? | [`provider`]; for a rule: [`authorize`] |
 //! | What do backends see? | [`forward`], [`claim_headers`] |
 //! | Where does a reason become an answer? | [`denial`] |
 //! | Where is the configuration checked? | [`config`] |
@@ -28,25 +30,28 @@ pub mod time;
 
 // A request, as it is met.
 pub mod cookie;
+pub mod csrf;
 pub mod extractor;
 pub mod login;
 pub mod matcher;
 pub mod origin;
 pub mod path;
 pub mod sanitizer;
+pub mod set_cookie;
 
 // Tokens and keys.
 pub mod claim_headers;
 pub mod jwks;
 pub mod jwt;
+pub mod kept_claims;
 
 // Whose sessions, and what an operator wants of them.
+pub mod authorize;
 pub mod config;
 pub mod policy;
 pub mod provider;
 
 // A decision, and what follows from it.
-pub mod authorize;
 pub mod bad_signatures;
 pub mod credential;
 pub mod denial;

@@ -4,12 +4,16 @@
 
 use std::rc::Rc;
 
+use crate::authorize::Demands;
+use crate::cookie::CookieName;
+use crate::csrf::CsrfPolicy;
 use crate::login::Login;
 use crate::matcher::RuleMatch;
 use crate::origin::Origin;
 use crate::path::PathPolicy;
 use crate::provider::{Provider, ProviderId};
 use crate::sanitizer::Sanitizer;
+use crate::set_cookie::{CookieDomain, CookiePath};
 
 /// What the operator wants.
 #[derive(Debug)]
@@ -24,12 +28,23 @@ pub struct Policy {
     pub sanitizer: Sanitizer,
     /// Which paths are too ambiguous to decide; `None` when no rule looks at paths.
     pub paths: Option<PathPolicy>,
+    /// What becomes of cookies besides credentials.
+    pub cookies: CookiePolicy,
+    /// What a page of another site may not send.
+    pub csrf: CsrfPolicy,
     /// How answers look.
     pub responses: ResponsePolicy,
     /// Bounds of the cache of verified tokens.
     pub cache: CacheLimits,
     /// Whether each denial gets a line in the log.
     pub log_denials: bool,
+}
+
+impl Policy {
+    /// The rule at `index`; the default's is behind the last.
+    pub fn rule(&self, index: usize) -> &Rule {
+        self.rules.get(index).unwrap_or(&self.default)
+    }
 }
 
 /// One rule, with everything that it inherits from `default` filled in.
@@ -45,6 +60,10 @@ pub struct Rule {
     pub forward: Forward,
     /// Whose sessions count, in order; never empty.
     pub providers: Vec<ProviderId>,
+    /// What it asks of a valid token.
+    pub demands: Demands,
+    /// What follows from a refusal.
+    pub mode: Mode,
     /// Leave a bearer that belongs to no provider in place where no credential is needed.
     pub insecure_forward_foreign: bool,
 }
@@ -65,13 +84,25 @@ pub enum Access {
 
 impl Access {
     /// Whether a rule with this access lets requests through that others would refuse: such a rule
-    /// matches narrowly, all others match widely.
-    pub fn opens(self) -> bool {
-        match self {
-            Self::Public | Self::Optional => true,
-            Self::Required | Self::Denied => false,
+    /// matches narrowly, all others match widely. In report mode every rule does.
+    pub fn opens(self, mode: Mode) -> bool {
+        match (self, mode) {
+            (Self::Public | Self::Optional, Mode::Enforce) | (_, Mode::Report) => true,
+            (Self::Required | Self::Denied, Mode::Enforce) => false,
         }
     }
+}
+
+/// `mode`
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// A refusal is an answer.
+    #[default]
+    Enforce,
+    /// A refusal is counted, and the request goes on with nothing but its headers sanitised. What
+    /// comes before a rule is known (a malformed request, an ambiguous path, TRACE) is refused all
+    /// the same.
+    Report,
 }
 
 /// `forward`
@@ -84,6 +115,44 @@ pub enum Forward {
     VerifyOnly,
     /// No credential at all.
     Strip,
+}
+
+/// `cookies`
+#[derive(Debug, Default)]
+pub struct CookiePolicy {
+    /// Cookies that responses set for a whole domain; at most `MAX_SHARED`, no two of one name.
+    pub share_domain: Vec<SharedCookie>,
+    /// For which domains a source cookie is expired that a request carries more than once.
+    pub expire_older_domains: Vec<OlderDomain>,
+    /// The path of what expires it.
+    pub path: CookiePath,
+    /// Cookies that no backend may see, but on public rules.
+    pub strip: Vec<CookieName>,
+}
+
+impl CookiePolicy {
+    /// So many shared cookies are possible.
+    pub const MAX_SHARED: usize = 32;
+}
+
+/// One entry of `share_domain`.
+#[derive(Debug)]
+pub struct SharedCookie {
+    /// Which cookie.
+    pub name: CookieName,
+    /// The domain that it gets.
+    pub domain: CookieDomain,
+    /// Whether its host-only twin is expired whenever it is set.
+    pub expire_host_only: bool,
+}
+
+/// One entry of `expire_older_domains`.
+#[derive(Debug, PartialEq, Eq)]
+pub enum OlderDomain {
+    /// `""`: the host-only twin of a shared cookie.
+    HostOnly,
+    /// This domain.
+    Domain(CookieDomain),
 }
 
 /// How answers look that the filter gives itself.

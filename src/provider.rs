@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::claim_headers::ClaimHeader;
+use crate::claim_headers::{ClaimHeader, ClaimPath};
 use crate::cookie::CookieName;
 use crate::extractor::Source;
 use crate::jwks::source::KeySource;
 use crate::jwt::algorithm::AlgorithmSet;
 use crate::jwt::token::{SignedToken, Times, UnverifiedToken};
+use crate::kept_claims::ClaimPaths;
 use crate::reason::Reason;
 use crate::time::UnixTime;
 
@@ -60,6 +61,10 @@ pub struct Provider {
     pub vendor_answers: Option<supertokens::Answers>,
     /// Which claims backends get as headers.
     pub claim_headers: Rc<[ClaimHeader]>,
+    /// The claim that tells when the user logged in.
+    pub auth_time_claim: Option<ClaimPath>,
+    /// The claims that rules ask about, the same for all providers of a configuration.
+    pub kept_claims: Rc<ClaimPaths>,
 }
 
 impl Provider {

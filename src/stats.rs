@@ -154,11 +154,15 @@ pub enum Counter {
     TokenCacheEvicted,
     /// A claim could not be written as a header.
     ClaimHeaderSkipped,
+    /// A `Set-Cookie` line got another `Domain`.
+    SetCookieRewritten,
+    /// A `Set-Cookie` line did not get its `Domain`, for the request's host is not under it.
+    SetCookieNotShared,
     /// `csrf.mode: report` let a cross-site request through.
     CsrfReport,
 }
 
-const COUNTERS: [(Counter, &str); 9] = [
+const COUNTERS: [(Counter, &str); 11] = [
     (Counter::Allowed, "allowed"),
     (Counter::AllowedPublic, "allowed_public"),
     (Counter::AllowedOptional, "allowed_optional"),
@@ -167,6 +171,8 @@ const COUNTERS: [(Counter, &str); 9] = [
     (Counter::TokenCacheMiss, "token_cache_miss"),
     (Counter::TokenCacheEvicted, "token_cache_evicted"),
     (Counter::ClaimHeaderSkipped, "claim_header_skipped"),
+    (Counter::SetCookieRewritten, "set_cookie_rewritten"),
+    (Counter::SetCookieNotShared, "set_cookie_not_shared"),
     (Counter::CsrfReport, "csrf_report"),
 ];
 

@@ -7,6 +7,7 @@ use crate::jwks::document::{Jwks, Selection};
 use crate::jwt::algorithm::Algorithm;
 use crate::jwt::key::KeyFingerprint;
 use crate::jwt::token::{SignedToken, Times};
+use crate::kept_claims::KeptClaims;
 use crate::provider::supertokens::SessionClaims;
 use crate::provider::{Provider, ProviderId, ProviderSet};
 use crate::reason::Reason;
@@ -16,7 +17,8 @@ use crate::time::UnixTime;
 /// A token whose signature and claims a provider accepted at some time. Whether its time has not
 /// run out, and whether its key is still in the set, is asked again at each request.
 ///
-/// Holds no JSON: what backends get is rendered once.
+/// Holds no payload: what backends get is rendered once, and of the rest only those claims are kept
+/// that rules ask about.
 #[derive(Debug)]
 pub struct VerifiedToken {
     bearer: Box<[u8]>,
@@ -30,6 +32,7 @@ pub struct VerifiedToken {
     supertokens: Option<SessionClaims>,
     claim_headers: Rc<[ClaimHeader]>,
     rendered: Box<[Rendered]>,
+    kept_claims: KeptClaims,
 }
 
 impl VerifiedToken {
@@ -61,6 +64,7 @@ impl VerifiedToken {
             supertokens: provider.supertokens.and(Some(SessionClaims::read(payload))),
             claim_headers: Rc::clone(&provider.claim_headers),
             rendered: rendered.collect(),
+            kept_claims: provider.kept_claims.read(payload),
         })
     }
 
@@ -96,6 +100,11 @@ impl VerifiedToken {
         }
     }
 
+    /// `kid`
+    pub fn key_id(&self) -> Option<&str> {
+        self.key_id.as_deref()
+    }
+
     /// Its dates.
     pub fn times(&self) -> Times {
         self.times
@@ -120,6 +129,11 @@ impl VerifiedToken {
             && self.subject.is_some()
             && self.subject == other.subject
             && own == its
+    }
+
+    /// What it says of the claims that rules ask about.
+    pub fn kept_claims(&self) -> &KeptClaims {
+        &self.kept_claims
     }
 
     /// The headers that backends get, in the configuration's order.
@@ -149,6 +163,7 @@ impl VerifiedToken {
             self.key_id.as_ref().map_or(0, |key_id| key_id.len()),
             self.supertokens.as_ref().map_or(0, SessionClaims::memory),
             size_of_val(&*self.rendered),
+            self.kept_claims.memory(),
             size_of::<Self>(),
         ]);
         texts.fold(0, usize::saturating_add)

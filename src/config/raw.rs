@@ -4,12 +4,20 @@
 use super::error::Place;
 use super::reader::{At, Field, Fields, Node};
 use crate::claim_headers::Encoding;
-use crate::policy::{Access, Forward};
+use crate::csrf::{CsrfMode, MissingOrigin};
+use crate::policy::{Access, Forward, Mode};
 use crate::provider::supertokens::{AntiCsrf, SigningKeys};
 use crate::provider::{DuplicateCookies, OnConflict, ProviderId};
 
+mod require;
+
+pub(super) use require::{Require, Test};
+
 pub(super) type Text<'a> = At<'a, &'a str>;
 pub(super) type Texts<'a> = At<'a, Vec<Text<'a>>>;
+
+/// The names on the way to a claim.
+pub(super) type ClaimNames<'a> = At<'a, Vec<Text<'a>>>;
 
 /// The whole configuration.
 pub(super) struct Root<'a> {
@@ -17,6 +25,8 @@ pub(super) struct Root<'a> {
     /// Nothing stands for a rule that could not be read.
     pub(super) rules: Field<At<'a, Vec<Option<Rule<'a>>>>>,
     pub(super) default: Field<Decision<'a>>,
+    pub(super) cookies: Field<Cookies<'a>>,
+    pub(super) csrf: Field<Csrf<'a>>,
     pub(super) responses: Field<Responses<'a>>,
     pub(super) paths: Field<Paths<'a>>,
     pub(super) insecure_public_by_default: Field<At<'a, bool>>,
@@ -34,6 +44,8 @@ impl<'a> Root<'a> {
             }),
             rules: fields.optional("rules", |node| node.list(|node| Some(Rule::read(node)))),
             default: fields.optional("default", |node| node.object(Decision::read)),
+            cookies: fields.optional("cookies", Cookies::read),
+            csrf: fields.optional("csrf", Csrf::read),
             responses: fields.optional("responses", Responses::read),
             paths: fields.optional("paths", Paths::read),
             insecure_public_by_default: fields.optional("insecure_public_by_default", Node::flag),
@@ -62,6 +74,7 @@ pub(super) struct Provider<'a> {
     pub(super) on_conflict: Field<At<'a, OnConflict>>,
     pub(super) duplicate_cookies: Field<At<'a, DuplicateCookies>>,
     pub(super) jwks: Option<Jwks<'a>>,
+    pub(super) auth_time_claim: Field<ClaimNames<'a>>,
     pub(super) claim_headers: Field<At<'a, Vec<ClaimHeader<'a>>>>,
 }
 
@@ -97,6 +110,7 @@ impl<'a> Provider<'a> {
                 node.choice(&[("reject", reject), ("newest", newest)])
             }),
             jwks: fields.required("jwks", Jwks::read),
+            auth_time_claim: fields.optional("auth_time_claim", claim_names),
             claim_headers: fields.optional("claim_headers", |node| node.list(ClaimHeader::read)),
         })
     }
@@ -284,16 +298,7 @@ impl<'a> ClaimHeader<'a> {
     fn read(node: Node<'a>) -> Option<Self> {
         node.object(|fields| Self {
             header: fields.required("header", Node::text),
-            claim: fields.required("claim", |node| {
-                if node.value.is_array() {
-                    return node.list(Node::some_text);
-                }
-                if !node.value.is_string() {
-                    return node.wrong("a claim's name or a list of names");
-                }
-                let name = node.some_text()?;
-                Some(At { place: name.place.clone(), value: vec![name] })
-            }),
+            claim: fields.required("claim", claim_path),
             encoding: fields.optional("encoding", |node| {
                 node.choice(&[
                     ("string", Encoding::String),
@@ -306,11 +311,35 @@ impl<'a> ClaimHeader<'a> {
     }
 }
 
+/// A claim's name, or the way to it; the empty way is the whole payload.
+fn claim_path(node: Node<'_>) -> Option<ClaimNames<'_>> {
+    if node.value.is_array() {
+        return node.list(Node::some_text);
+    }
+    if !node.value.is_string() {
+        return node.wrong("a claim's name or a list of names");
+    }
+    let name = node.some_text()?;
+    Some(At { place: name.place.clone(), value: vec![name] })
+}
+
+/// The same for one claim, not the whole payload.
+fn claim_names(node: Node<'_>) -> Option<ClaimNames<'_>> {
+    let names = claim_path(node)?;
+    if names.value.is_empty() {
+        names.error("must not be empty: name a claim");
+        return None;
+    }
+    Some(names)
+}
+
 /// One entry of `rules`.
 pub(super) struct Rule<'a> {
     pub(super) place: Place<'a>,
     pub(super) name: Field<Text<'a>>,
     pub(super) matches: Field<Match<'a>>,
+    pub(super) require: Field<Require<'a>>,
+    pub(super) max_auth_age: Field<Text<'a>>,
     pub(super) decision: Decision<'a>,
 }
 
@@ -320,6 +349,8 @@ impl<'a> Rule<'a> {
             place: fields.place.clone(),
             name: fields.optional("name", Node::text),
             matches: fields.optional("match", Match::read),
+            require: fields.optional("require", Require::read),
+            max_auth_age: fields.optional("max_auth_age", Node::text),
             decision: Decision::read(fields),
         })
     }
@@ -330,6 +361,7 @@ pub(super) struct Decision<'a> {
     pub(super) access: Field<At<'a, Access>>,
     pub(super) forward: Field<At<'a, Forward>>,
     pub(super) providers: Field<Texts<'a>>,
+    pub(super) mode: Field<At<'a, Mode>>,
     pub(super) insecure_forward_foreign: Field<At<'a, bool>>,
 }
 
@@ -352,6 +384,9 @@ impl<'a> Decision<'a> {
                 ])
             }),
             providers: fields.optional("providers", |node| node.list(Node::text)),
+            mode: fields.optional("mode", |node| {
+                node.choice(&[("enforce", Mode::Enforce), ("report", Mode::Report)])
+            }),
             insecure_forward_foreign: fields.optional("insecure_forward_foreign", Node::flag),
         }
     }
@@ -413,6 +448,70 @@ impl<'a> Path<'a> {
         }
         let (shape, text) = shapes.pop()?;
         Some(Self { shape, text: text.given()?, strict })
+    }
+}
+
+/// `cookies`
+pub(super) struct Cookies<'a> {
+    /// Nothing stands for an entry that could not be read.
+    pub(super) share_domain: Field<At<'a, Vec<Option<SharedCookie<'a>>>>>,
+    pub(super) expire_older_domains: Field<Texts<'a>>,
+    pub(super) path: Field<Text<'a>>,
+    pub(super) strip: Field<Texts<'a>>,
+}
+
+impl<'a> Cookies<'a> {
+    fn read(node: Node<'a>) -> Option<Self> {
+        node.object(|fields| Self {
+            share_domain: fields
+                .optional("share_domain", |node| node.list(|node| Some(SharedCookie::read(node)))),
+            expire_older_domains: fields
+                .optional("expire_older_domains", |node| node.list(Node::text)),
+            path: fields.optional("path", Node::text),
+            strip: fields.optional("strip", |node| node.list(Node::text)),
+        })
+    }
+}
+
+/// One entry of `cookies.share_domain`.
+pub(super) struct SharedCookie<'a> {
+    pub(super) name: Option<Text<'a>>,
+    pub(super) domain: Option<Text<'a>>,
+    pub(super) expire_host_only: Field<At<'a, bool>>,
+}
+
+impl<'a> SharedCookie<'a> {
+    fn read(node: Node<'a>) -> Option<Self> {
+        node.object(|fields| Self {
+            name: fields.required("name", Node::text),
+            domain: fields.required("domain", Node::text),
+            expire_host_only: fields.optional("expire_host_only", Node::flag),
+        })
+    }
+}
+
+/// `csrf`
+pub(super) struct Csrf<'a> {
+    pub(super) mode: Field<At<'a, CsrfMode>>,
+    pub(super) allowed_origins: Field<Texts<'a>>,
+    pub(super) missing_origin: Field<At<'a, MissingOrigin>>,
+}
+
+impl<'a> Csrf<'a> {
+    fn read(node: Node<'a>) -> Option<Self> {
+        node.object(|fields| Self {
+            mode: fields.optional("mode", |node| {
+                node.choice(&[
+                    ("enforce", CsrfMode::Enforce),
+                    ("report", CsrfMode::Report),
+                    ("insecure_off", CsrfMode::InsecureOff),
+                ])
+            }),
+            allowed_origins: fields.optional("allowed_origins", |node| node.list(Node::text)),
+            missing_origin: fields.optional("missing_origin", |node| {
+                node.choice(&[("allow", MissingOrigin::Allow), ("deny", MissingOrigin::Deny)])
+            }),
+        })
     }
 }
 

@@ -8,11 +8,12 @@ use super::protobuf_struct::tests::encode;
 use super::*;
 use crate::claim_headers::{ClaimHeader, ClaimPath, Encoding};
 use crate::cookie::CookieName;
+use crate::csrf::{CsrfMode, CsrfPolicy, MissingOrigin};
 use crate::extractor::Source;
 use crate::login::{Login, LoginPage, ReturnHosts};
 use crate::matcher::Host;
 use crate::path::{NormalPath, PathPolicy};
-use crate::policy::{Access, CacheLimits, Forward, ResponsePolicy, Rule};
+use crate::policy::{Access, CacheLimits, Forward, Mode, ResponsePolicy, Rule};
 use crate::provider::{DuplicateCookies, Issuers, OnConflict, Provider};
 
 fn whole() -> Value {
@@ -40,6 +41,7 @@ fn whole() -> Value {
                 ],
                 "on_conflict": "reject",
                 "duplicate_cookies": "newest",
+                "auth_time_claim": ["app", "login"],
                 "jwks": {
                     // The example key of RFC 7515, appendix A.3.
                     "inline": { "keys": [{
@@ -75,15 +77,25 @@ fn whole() -> Value {
             {
                 "name": "admin",
                 "match": { "path": { "prefix": "/admin", "strict": true } },
-                "providers": ["partner", "corbado"],
+                "providers": ["partner"],
                 "access": "required",
+                "mode": "enforce",
+                "require": { "all": [
+                    { "claim": "roles", "contains": "admin" },
+                    { "claim": ["app", "login"], "exists": true },
+                ] },
+                "max_auth_age": "15m",
                 "insecure_forward_foreign": false,
             },
             { "match": { "path": { "prefix": "/legacy" } }, "forward": "verify_only" },
         ],
         "default": {
             "access": "optional", "forward": "strip", "providers": ["corbado"],
-            "insecure_forward_foreign": true,
+            "mode": "report", "insecure_forward_foreign": true,
+        },
+        "csrf": {
+            "mode": "report", "missing_origin": "deny",
+            "allowed_origins": ["https://shop.example.com", "https://*.example.org"],
         },
         "responses": {
             "realm": "example",
@@ -164,9 +176,17 @@ fn every_field_arrives() {
         supertokens,
         vendor_answers,
         claim_headers,
+        auth_time_claim,
+        kept_claims,
     } = partner;
     assert_eq!((supertokens, vendor_answers, legacy_cookie), (&None, &None, &None));
     assert!(front_end_cookies.is_empty());
+    assert_eq!(*auth_time_claim, Some(ClaimPath::new(["app", "login"])));
+    let payload = json!({ "roles": ["r"], "app": { "login": 7 }, "sub": "u" });
+    let kept = format!("{:?}", kept_claims.read(&payload));
+    assert_eq!(kept.matches("Some(").count(), 2, "roles and app.login, once each: {kept}");
+    assert_eq!(format!("{:?}", corbado.kept_claims), format!("{kept_claims:?}"));
+    assert_eq!(corbado.auth_time_claim, None);
     assert_eq!(&**name, "partner");
     assert_eq!(*issuers, Issuers::OneOf(vec!["https://id.partner.example".into()]));
     assert_eq!(*audiences, ["orders".into(), "billing".into()]);
@@ -219,6 +239,10 @@ fn every_field_arrives() {
     };
     assert_eq!(login.as_ref(), Some(&expected));
     assert_eq!(*cors_origins, ["https://www.example.com".parse().unwrap()]);
+    let CsrfPolicy { mode, allowed_origins, missing_origin } = &policy.csrf;
+    assert_eq!((*mode, *missing_origin), (CsrfMode::Report, MissingOrigin::Deny));
+    let origins = ["https://shop.example.com", "https://*.example.org"];
+    assert_eq!(*allowed_origins, origins.map(|origin| origin.parse().unwrap()));
     assert_eq!(policy.cache, CacheLimits { entries: 500, bytes: 1 << 20 });
     assert!(!policy.log_denials);
 }
@@ -227,7 +251,22 @@ fn every_field_arrives() {
 fn rules_inherit_what_they_do_not_set() {
     let policy = policy(&whole());
     let rules = policy.rules.iter().chain([&policy.default]).map(|rule| {
-        let Rule { name, matches: _, access, forward, providers, insecure_forward_foreign } = rule;
+        let Rule {
+            name,
+            matches: _,
+            access,
+            forward,
+            providers,
+            demands,
+            mode,
+            insecure_forward_foreign,
+        } = rule;
+        let is_admin = &**name == "admin";
+        assert_eq!(
+            (demands.require.is_some(), demands.max_auth_age.is_some()),
+            (is_admin, is_admin)
+        );
+        assert_eq!(*mode == Mode::Report, !is_admin, "{name}");
         let providers: Vec<_> = providers.iter().map(|provider| provider.index()).collect();
         (&**name, *access, *forward, providers, *insecure_forward_foreign)
     });
@@ -237,7 +276,7 @@ fn rules_inherit_what_they_do_not_set() {
             ("rules[0]", Access::Public, Forward::Strip, vec![0], true),
             ("rules[1]", Access::Public, Forward::Strip, vec![0], true),
             ("rules[2]", Access::Optional, Forward::Strip, vec![1], true),
-            ("admin", Access::Required, Forward::Strip, vec![1, 0], false),
+            ("admin", Access::Required, Forward::Strip, vec![1], false),
             ("rules[4]", Access::Optional, Forward::VerifyOnly, vec![0], true),
             ("default", Access::Optional, Forward::Strip, vec![0], true),
         ]
@@ -260,6 +299,14 @@ fn rules_that_open_match_narrowly() {
         ("access by default", json!({ "match": { "path": exact } }), true),
         ("required, strict", path("required", strict), false),
         ("public, not strict", path("public", lax), true),
+        ("report", json!({ "mode": "report", "match": { "path": { "exact": "/a" } } }), false),
+        (
+            "denied, report",
+            json!({
+                "access": "denied", "mode": "report", "match": { "path": { "exact": "/a" } },
+            }),
+            false,
+        ),
         ("public method", json!({ "access": "public", "match": { "methods": ["PUT"] } }), false),
         ("denied method", json!({ "access": "denied", "match": { "methods": ["PUT"] } }), true),
     ] {
@@ -294,7 +341,13 @@ fn defaults() {
     assert_eq!((default.access, default.forward), (Access::Required, Forward::Bearer));
     assert_eq!(default.providers.len(), 1);
 
+    assert_eq!(default.mode, Mode::Enforce);
+    let CsrfPolicy { mode, allowed_origins, missing_origin } = &policy.csrf;
+    assert_eq!((*mode, *missing_origin), (CsrfMode::Enforce, MissingOrigin::Allow));
+    assert!(allowed_origins.is_empty() && policy.responses.cors_origins.is_empty());
+
     let corbado = &policy.providers[0];
+    assert_eq!(corbado.auth_time_claim, None);
     assert!(corbado.strict_key_id && corbado.subject_required);
     assert_eq!(corbado.algorithms, crate::provider::corbado::algorithms());
     assert_eq!(corbado.sources, crate::provider::corbado::sources());
@@ -311,10 +364,32 @@ fn defaults() {
     assert_eq!(generic.token_types, ["jwt".into(), "at+jwt".into()]);
     assert_eq!(generic.clock_skew, Duration::from_secs(10));
     assert_eq!((generic.max_lifetime, generic.max_token_bytes), (None, 8192));
+    assert_eq!(generic.auth_time_claim, Some(ClaimPath::new(["auth_time"])));
     assert!(!generic.strict_key_id && !generic.subject_required);
     let remote = generic.keys.remote.as_ref().unwrap();
     let times = [remote.timeout, remote.refresh, remote.stale_if_error];
     assert_eq!(times, [5, 600, 86_400].map(Duration::from_secs));
+}
+
+#[test]
+fn pages_that_may_send_the_session_may_read_the_answer() {
+    let csrf = json!({ "allowed_origins": ["https://www.example.com"] });
+    let own = ["https://a.example"];
+    for (name, responses, expected) in [
+        ("no responses", Value::Null, vec!["https://www.example.com"]),
+        ("others", json!({ "realm": "x" }), vec!["https://www.example.com"]),
+        ("an own list", json!({ "cors_origins": own }), own.to_vec()),
+        ("an empty list", json!({ "cors_origins": [] }), vec![]),
+    ] {
+        let mut json = smallest();
+        json["csrf"] = csrf.clone();
+        if !responses.is_null() {
+            json["responses"] = responses;
+        }
+        let expected: Vec<crate::origin::Origin> =
+            expected.iter().map(|origin| origin.parse().unwrap()).collect();
+        assert_eq!(policy(&json).responses.cors_origins, expected, "{name}");
+    }
 }
 
 #[test]

@@ -58,7 +58,7 @@ fn read<'p>(text: &'p [u8], policy: &Policy) -> Reading<'p> {
 fn choose(policy: &Policy, lines: &[(&str, &str)]) -> (String, usize) {
     let pairs = lines.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes()));
     let head = RequestHead::new(pairs.collect(), false);
-    let plan = SourcePlan::new(&policy.default, &policy.providers);
+    let plan = SourcePlan::new(&policy.default, &policy.providers, &policy.cookies.strip);
     let presented = plan.find(&head);
     let mut reads = 0;
     let choice = plan.choose(&presented, &policy.providers, |text| {
@@ -285,7 +285,7 @@ fn a_plan_knows_what_is_its_own() {
         json!({ "header": { "name": "X-Token", "scheme": "" } }),
         cookie("s"),
     ])]);
-    let plan = SourcePlan::new(&policy.default, &policy.providers);
+    let plan = SourcePlan::new(&policy.default, &policy.providers, &policy.cookies.strip);
     assert!(plan.is_source_cookie(b"s") && !plan.is_source_cookie(b"S"));
     assert!(plan.is_source_header(b"x-token") && !plan.is_source_header(b"authorization"));
     assert!(!plan.is_stripped_cookie(b"x") && plan.is_stripped_cookie(b"\xa0s"));
@@ -334,7 +334,7 @@ fn a_token_in_a_header_too_is_the_headers() {
         let policy = policy(&[sources(&order)]);
         let pairs = lines.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes()));
         let head = RequestHead::new(pairs.collect(), false);
-        let plan = SourcePlan::new(&policy.default, &policy.providers);
+        let plan = SourcePlan::new(&policy.default, &policy.providers, &policy.cookies.strip);
         let presented = plan.find(&head);
         let choice = plan.choose(&presented, &policy.providers, |text| read(text, &policy));
         let Ok(Choice::One(candidate)) = choice else { panic!("{name}") };

@@ -117,7 +117,7 @@ impl Journal {
 }
 
 /// Cut, and without a byte that could end the line or look like another field.
-fn escaped(value: &[u8]) -> String {
+pub(super) fn escaped(value: &[u8]) -> String {
     let cut = value.get(..MAX_VALUE_BYTES).unwrap_or(value);
     let text = cut.escape_ascii().to_string().replace(' ', "\\x20");
     if cut.len() < value.len() { format!("{text}…") } else { text }

@@ -8,7 +8,10 @@ use self::world::{Request, START, World, key_set, one_provider, provider, token,
 use crate::filter::waiting::PATIENCE_FOR_NEWER_SET;
 use crate::jwks::fetch::{FetchError, FetchResponse};
 
+mod decision;
 mod random;
+mod responses;
+mod supertokens;
 mod world;
 
 const SECOND: Duration = Duration::from_secs(1);

@@ -16,6 +16,7 @@ use crate::time::UnixTime;
 pub(super) enum HeaderMap {
     RequestHeaders = 0,
     RequestTrailers = 1,
+    ResponseHeaders = 2,
     CalloutHeaders = 6,
 }
 
@@ -41,6 +42,15 @@ pub(super) const STOP_ALL_AND_WATERMARK: u32 = 4;
 pub(super) fn header_pairs(map: HeaderMap) -> Result<Vec<u8>, Refused> {
     // SAFETY: the host writes a pointer and a size, or leaves them.
     returned(|data, size| unsafe { proxy_get_header_map_pairs(number(map), data, size) })
+}
+
+/// Whether there is a header of this name. Costs the host's value only if there is one.
+pub(super) fn has_header(map: HeaderMap, name: &[u8]) -> bool {
+    // SAFETY: the host reads the slice during the call, and writes a pointer and a size.
+    returned(|data, size| unsafe {
+        proxy_get_header_map_value(number(map), name.as_ptr(), name.len(), data, size)
+    })
+    .is_ok()
 }
 
 /// At most `max` bytes of a buffer.
@@ -70,8 +80,8 @@ pub(super) fn set_header(name: &[u8], value: &[u8]) -> Result<(), Refused> {
 }
 
 /// One header of this name more.
-pub(super) fn add_header(name: &[u8], value: &[u8]) -> Result<(), Refused> {
-    let map = number(HeaderMap::RequestHeaders);
+pub(super) fn add_header(map: HeaderMap, name: &[u8], value: &[u8]) -> Result<(), Refused> {
+    let map = number(map);
     // SAFETY: the host reads both slices during the call.
     done(unsafe {
         proxy_add_header_map_value(map, name.as_ptr(), name.len(), value.as_ptr(), value.len())
@@ -217,6 +227,13 @@ const fn buffer_number(buffer: Buffer) -> u32 {
 #[link(wasm_import_module = "env")]
 unsafe extern "C" {
     fn proxy_get_header_map_pairs(map: u32, data: *mut *mut u8, size: *mut usize) -> u32;
+    fn proxy_get_header_map_value(
+        map: u32,
+        name: *const u8,
+        name_size: usize,
+        data: *mut *mut u8,
+        size: *mut usize,
+    ) -> u32;
     fn proxy_get_buffer_bytes(
         buffer: u32,
         start: usize,
@@ -298,4 +315,10 @@ extern "C" fn own_proxy_on_request_headers(id: u32, _count: u32, end_of_stream: 
 #[unsafe(no_mangle)]
 extern "C" fn own_proxy_on_request_trailers(_id: u32, _count: u32) -> u32 {
     stream::on_request_trailers()
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn own_proxy_on_response_headers(id: u32, _count: u32, _end_of_stream: u32) -> u32 {
+    stream::on_response_headers(id);
+    CONTINUE
 }

@@ -13,6 +13,7 @@ use proxy_wasm::traits::{Context, RootContext};
 use proxy_wasm::types::LogLevel;
 
 use crate::config::{self, Loaded};
+use crate::edits::ResponseEdits;
 use crate::filter::journal::{self, LogLine};
 use crate::filter::waiting::StreamId;
 use crate::filter::{Filter, Verdict};
@@ -36,6 +37,13 @@ pub(super) fn initialize() {
 /// The configured root with this number.
 pub(super) fn find(id: u32) -> Option<Rc<Root>> {
     ROOTS.with_borrow(|roots| roots.iter().find(|root| root.id == id).cloned())
+}
+
+/// The configured root that must see the response of this stream, if one must.
+pub(super) fn awaiting_response(stream: StreamId) -> Option<Rc<Root>> {
+    let awaits =
+        |root: &&Rc<Root>| root.filter.try_borrow().is_ok_and(|it| it.awaits_response(stream));
+    ROOTS.with_borrow(|roots| roots.iter().find(awaits).cloned())
 }
 
 /// Whether `holds` is true of any configuration in this VM.
@@ -77,6 +85,16 @@ impl Root {
             Verdict::Wait => self.hasten(&filter, now),
         }
         Some(verdict)
+    }
+
+    /// What to change about a response with these `set-cookie` lines.
+    pub(super) fn on_response<'h>(
+        &self,
+        stream: StreamId,
+        set_cookies: &[&'h [u8]],
+    ) -> ResponseEdits<'h> {
+        let filter = self.filter.try_borrow_mut();
+        filter.map(|mut filter| filter.on_response(stream, set_cookies)).unwrap_or_default()
     }
 
     /// A stream that was to be resumed is gone.

@@ -1,4 +1,4 @@
-//! Request callbacks: read the pairs, ask the core, apply its verdict.
+//! Request and response callbacks: read the pairs, ask the core, apply its verdict.
 //!
 //! Nothing is kept per stream. `on_create` comes before `on_request_headers` of the same stream, and
 //! is the only way to tell two configurations in one VM apart. Usually nothing comes between them;
@@ -46,6 +46,32 @@ pub(super) fn on_request_trailers() -> u32 {
         }
     }
     abi::CONTINUE
+}
+
+/// A response's head is complete: an upstream's, or one that Envoy gives itself. Of our own answers
+/// the host tells while it still sends them, in the middle of our call.
+pub(super) fn on_response_headers(id: u32) {
+    let stream = StreamId(id);
+    let Some(root) = root::awaiting_response(stream) else { return };
+    // Most responses set no cookie, and all their pairs cost ten times as much as this question.
+    let bytes = if abi::has_header(HeaderMap::ResponseHeaders, b"set-cookie") {
+        abi::header_pairs(HeaderMap::ResponseHeaders)
+    } else {
+        Ok(Vec::new())
+    };
+    let Ok(bytes) = bytes else { return };
+    let Some(head) = RequestHead::from_host(&bytes, false) else { return };
+    let lines: Vec<_> = head.values(b"set-cookie").collect();
+    let mut result = Ok(());
+    root.on_response(stream, &lines).for_each(|edit| {
+        // What could not be removed must not come twice.
+        result = result.and_then(|()| match edit {
+            HeaderEdit::Remove(name) => abi::remove_header(HeaderMap::ResponseHeaders, name),
+            HeaderEdit::Set(name, value) | HeaderEdit::Add(name, value) => {
+                abi::add_header(HeaderMap::ResponseHeaders, name, value)
+            }
+        });
+    });
 }
 
 /// Decides a stream again that was paused.
@@ -101,7 +127,7 @@ fn apply(edits: &HeaderEdits<'_>) -> Result<(), Refused> {
         result = result.and(match edit {
             HeaderEdit::Remove(name) => abi::remove_header(HeaderMap::RequestHeaders, name),
             HeaderEdit::Set(name, value) => abi::set_header(name, value),
-            HeaderEdit::Add(name, value) => abi::add_header(name, value),
+            HeaderEdit::Add(name, value) => abi::add_header(HeaderMap::RequestHeaders, name, value),
         });
     });
     if edits.changes_claims() {

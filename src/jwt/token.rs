@@ -221,7 +221,10 @@ impl Times {
 }
 
 /// A NumericDate; a fraction counts down to the millisecond.
-fn numeric_date(value: &Value) -> Result<UnixTime, Malformed> {
+///
+/// # Errors
+/// `Malformed` if it is no number in the range above.
+pub fn numeric_date(value: &Value) -> Result<UnixTime, Malformed> {
     if let Some(seconds) = value.as_u64() {
         return if seconds <= LAST_SECOND {
             Ok(UnixTime::from_secs(seconds))

@@ -233,6 +233,15 @@ fn rows(key: &SigningKey) -> Vec<Row> {
             Request::get(ORDERS).header("cookie", twins)
         })),
         Row {
+            method: "POST",
+            origin: "rule=default provider=corbado".into(),
+            ..plain("cross_site", 403, "Forbidden", {
+                let cookie = format!("cbo_session_token={t}");
+                let request = Request::post(ORDERS, "x").header("cookie", cookie);
+                request.header("origin", "https://evil.example")
+            })
+        },
+        Row {
             path: "/ADMIN/x",
             origin: "rule=admin".into(),
             ..plain("denied_by_rule", 403, "Forbidden", {

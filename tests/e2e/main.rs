@@ -21,7 +21,9 @@ use crate::world::World;
 
 mod access;
 mod answers;
+mod claims;
 mod configuration;
+mod csrf;
 mod extraction;
 mod func_e;
 mod hostile;
@@ -31,10 +33,14 @@ mod metrics;
 mod outages;
 mod readme;
 mod redirects;
+mod report;
 mod secrets;
+mod set_cookies;
 mod shipped;
 mod site;
+mod supertokens;
 mod tokens;
+mod vendor_answers;
 mod waiting;
 mod world;
 
@@ -58,9 +64,15 @@ fn main() -> ExitCode {
         trials.extend(matching::trials(&world));
         trials.extend(answers::trials(&world));
         trials.extend(redirects::trials(&world));
+        trials.extend(vendor_answers::trials(&world));
         trials.extend(tokens::trials(&world));
+        trials.extend(supertokens::trials(&world));
+        trials.extend(csrf::trials(&world));
+        trials.extend(claims::trials(&world));
+        trials.extend(report::trials(&world));
         trials.extend(hostile::trials(&world));
         trials.extend(metrics::trials(&world));
+        trials.extend(set_cookies::trials(&world));
         worlds.push(world);
     }
     let lists_only = arguments.list;

@@ -22,7 +22,7 @@ use libtest_mimic::Trial;
 use serde_json::{Value, json};
 use session_token_filter::config;
 use session_token_harness::backend::Backend;
-use session_token_harness::bootstrap::{Bootstrap, Cluster, Document, Listener, Route, WasmFilter};
+use session_token_harness::bootstrap::{Bootstrap, Document, Listener, Route, WasmFilter};
 use session_token_harness::client::Request;
 use session_token_harness::envoy::{Envoy, EnvoyError, EnvoyOptions};
 use session_token_harness::key_server::KeyServer;
@@ -44,7 +44,6 @@ pub(crate) fn trials(world: &Arc<World>) -> Vec<Trial> {
     });
     let others = vec![
         trial(world, "readme::the_smallest_configuration_works", the_smallest_works),
-        trial(world, "readme::the_csrf_filter_in_front_works", the_csrf_filter_works),
         trial(world, "readme::fields", |_| tables::check_fields(&text())),
         trial(world, "readme::field_defaults_and_limits", |_| tables::check_values(&text())),
         trial(world, "readme::reasons", |_| tables::check_reasons(&text())),
@@ -156,27 +155,6 @@ fn the_smallest_works(world: &World) {
     client.send(Request::get("/orders?q=1").header("authorization", bearer)).expect_status(401);
     let line = named("denial").text;
     envoy.wait_for_log(&format!(": {}", line.trim_end())).unwrap();
-    world.retire(envoy);
-}
-
-/// The CSRF filter refuses what the limits say, and nothing more.
-fn the_csrf_filter_works(world: &World) {
-    let key_server = KeyServer::start(&jwks(&[world.key()]));
-    let bootstrap = Bootstrap::new().cluster(Cluster::new("corbado", key_server.address()));
-    let envoy = start(world, with_http_filters(bootstrap, &named("csrf").yaml())).unwrap();
-    let cookie = cookies_around(&world.session("usr-1"));
-    for (method, origin, status) in [
-        ("POST", Some("https://evil.example"), 403),
-        ("POST", Some("https://www.example.com"), 200),
-        ("POST", Some("http://page.example"), 200),
-        ("POST", None, 403),
-        ("GET", Some("https://evil.example"), 200),
-    ] {
-        let request = Request::new(method, "/").header("host", "page.example");
-        let request = request.header("cookie", &cookie).header("content-length", "0");
-        let request = origin.into_iter().fold(request, |it, origin| it.header("origin", origin));
-        envoy.client("readme").send(request).expect_status(status);
-    }
     world.retire(envoy);
 }
 

@@ -14,7 +14,7 @@ use session_token_harness::server::ReceivedRequest;
 use session_token_harness::token::Token;
 
 use crate::secrets::{CLAIM_MARK, COOKIE_MARK};
-use crate::{access, answers, matching, redirects, tokens};
+use crate::{access, answers, claims, csrf, matching, redirects, tokens, vendor_answers};
 
 /// The Corbado project of all tests.
 pub(crate) const PROJECT: &str = "pro-1234567890";
@@ -152,7 +152,10 @@ impl World {
                 matching::listeners(),
                 answers::listeners(),
                 redirects::listeners(),
+                vendor_answers::listeners(),
                 tokens::listeners(),
+                csrf::listeners(),
+                claims::listeners(),
             ];
             for listener in own.into_iter().flatten() {
                 bootstrap = bootstrap.listener(listener);

@@ -15,7 +15,7 @@ use walrus::{Module, ModuleConfig};
 
 /// What the host needs. Anything else that the build exports fails the build, unless it is dropped
 /// knowingly.
-const KEPT: [&str; 11] = [
+const KEPT: [&str; 12] = [
     "_initialize",
     "memory",
     "proxy_abi_version_0_2_1",
@@ -25,12 +25,13 @@ const KEPT: [&str; 11] = [
     "proxy_on_memory_allocate",
     "proxy_on_request_headers",
     "proxy_on_request_trailers",
+    "proxy_on_response_headers",
     "proxy_on_tick",
     "proxy_on_vm_start",
 ];
 
 /// The SDK's callbacks that no request should pay for.
-const DROPPED: [&str; 20] = [
+const DROPPED: [&str; 19] = [
     "proxy_on_delete",
     "proxy_on_done",
     "proxy_on_downstream_connection_close",
@@ -46,7 +47,6 @@ const DROPPED: [&str; 20] = [
     "proxy_on_request_body",
     "proxy_on_request_metadata",
     "proxy_on_response_body",
-    "proxy_on_response_headers",
     "proxy_on_response_metadata",
     "proxy_on_response_trailers",
     "proxy_on_upstream_connection_close",

@@ -12,16 +12,21 @@ use super::error::Place;
 use super::raw;
 use super::reader::{At, Field};
 use super::units::{self, InvalidDuration};
+use crate::csrf::METHOD_OVERRIDES;
+use crate::kept_claims::ClaimPaths;
 use crate::origin::Origin;
 use crate::path::PathPolicy;
-use crate::policy::{CacheLimits, Policy, ResponsePolicy, Rule};
+use crate::policy::{CacheLimits, CookiePolicy, Policy, ResponsePolicy, Rule};
 use crate::provider::{Provider, ProviderId};
 use crate::request::HeaderName;
 use crate::sanitizer::Sanitizer;
 
 mod claim_headers;
+mod cookies;
+mod csrf;
 mod keys;
 mod provider;
+mod require;
 mod responses;
 mod rule;
 mod supertokens;
@@ -32,6 +37,8 @@ pub(super) fn compile(raw: raw::Root<'_>) -> Option<Policy> {
         providers,
         rules,
         default,
+        cookies,
+        csrf,
         responses,
         paths,
         insecure_public_by_default,
@@ -47,7 +54,7 @@ pub(super) fn compile(raw: raw::Root<'_>) -> Option<Policy> {
         }
         value
     });
-    let names = rule::ProviderNames::new(providers.as_deref());
+    let mut names = rule::ProviderNames::new(providers.as_deref());
     let providers = providers.and_then(provider::compile);
 
     let path_policy = paths.read_or(PathPolicy::default(), path_policy);
@@ -56,33 +63,49 @@ pub(super) fn compile(raw: raw::Root<'_>) -> Option<Policy> {
         "a configuration that protects no path would be accepted",
     );
     let (providers, apps) = providers.map(split_apps).unzip();
+    names.learn_auth_times(providers.as_deref());
     let apps = apps.unwrap_or_default();
     let auth_routes = apps
         .iter()
         .filter_map(|(name, id, app)| Some((Rc::clone(name), *id, app.auth_routes()?)))
         .collect();
     let paths = path_policy.unwrap_or_default();
-    let rules = rule::compile(rules, default, &names, paths, auth_routes, public);
+    let mut kept_claims = ClaimPaths::default();
+    let rules = rule::compile(rules, default, &names, paths, auth_routes, public, &mut kept_claims);
 
     let keep_override_headers = warn_if_set(
         &insecure_keep_override_headers,
         "backends that heed x-original-url, x-http-method-override and their like may see another \
          path or method than the rules did",
     );
-    let mut responses = responses.read_or(ResponsePolicy::default(), |responses| {
-        responses::compile(responses, rules.as_ref())
+    let csrf = csrf::compile(csrf, websites(&apps));
+    let allowed_origins = csrf.as_ref().map(|csrf| &*csrf.allowed_origins).unwrap_or_default();
+    let default_responses =
+        ResponsePolicy { cors_origins: allowed_origins.to_vec(), ..ResponsePolicy::default() };
+    let cookies = cookies.read_or(CookiePolicy::default(), cookies::compile);
+    let mut responses = responses.read_or(default_responses, |responses| {
+        responses::compile(responses, rules.as_ref(), allowed_origins)
     });
     if let Some(responses) = &mut responses {
-        responses.cors_origins.extend(websites(&apps));
+        for website in websites(&apps) {
+            if !responses.cors_origins.contains(&website) {
+                responses.cors_origins.push(website);
+            }
+        }
     }
+    let shares = cookies.as_ref().is_some_and(|cookies| !cookies.share_domain.is_empty());
     for (_, _, app) in &apps {
-        app.check_shared_sessions(false);
+        app.check_shared_sessions(shares);
     }
     let cache = cache.read_or(DEFAULT_CACHE, cache_limits);
     let log_denials =
         telemetry.read_or(true, |raw::Telemetry { log_denials }| log_denials.value_or(true));
 
-    let (providers, (rules, default)) = (providers?, rules?);
+    let (mut providers, (rules, default)) = (providers?, rules?);
+    let kept_claims = Rc::new(kept_claims);
+    for provider in &mut providers {
+        provider.kept_claims = Rc::clone(&kept_claims);
+    }
     let claim_headers = providers.iter().flat_map(|provider| &*provider.claim_headers);
     let mut unwanted: Vec<_> = claim_headers.map(|header| header.name.clone()).collect();
     if !keep_override_headers? {
@@ -95,6 +118,8 @@ pub(super) fn compile(raw: raw::Root<'_>) -> Option<Policy> {
         default,
         sanitizer: Sanitizer::new(unwanted),
         paths: if looks_at_path { Some(path_policy?) } else { None },
+        cookies: cookies?,
+        csrf: csrf?,
         responses: responses?,
         cache: cache?,
         log_denials: log_denials?,
@@ -232,10 +257,6 @@ const MAX_CACHE_BYTES: usize = 512 << 20;
 
 /// Symfony and IIS take the path from these.
 const PATH_OVERRIDES: [&str; 2] = ["x-original-url", "x-rewrite-url"];
-
-/// Rails, Express and many others take the method from these.
-const METHOD_OVERRIDES: [&str; 3] =
-    ["x-http-method-override", "x-http-method", "x-method-override"];
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]

@@ -8,8 +8,10 @@
 use std::rc::Rc;
 use std::time::Duration;
 
+use super::require::claim_path;
 use super::supertokens::App;
 use super::{all, claim_headers, duration, keys, refuse_repeated, warn_if_set};
+use crate::claim_headers::ClaimPath;
 use crate::config::error::Place;
 use crate::config::raw;
 use crate::config::reader::{At, Field};
@@ -65,6 +67,7 @@ fn compile_one<'a>(raw: raw::Provider<'a>, token_headers: &[HeaderName]) -> Opti
         on_conflict,
         duplicate_cookies,
         jwks,
+        auth_time_claim,
         claim_headers,
     } = raw;
     let vendor = match preset {
@@ -112,6 +115,16 @@ fn compile_one<'a>(raw: raw::Provider<'a>, token_headers: &[HeaderName]) -> Opti
     let claim_headers = claim_headers
         .read_or(Vec::new(), |headers| claim_headers::compile(headers.value, token_headers));
 
+    let auth_time_claim = match (auth_time_claim, &vendor) {
+        (Field::Given(names), _) => Some(Some(claim_path(names))),
+        (Field::Absent, Vendor::Generic) => Some(Some(ClaimPath::new(["auth_time"]))),
+        // Vendors renew `iat` at every refresh, and have no other claim that tells.
+        (Field::Absent, Vendor::Corbado(_) | Vendor::SuperTokens(_) | Vendor::Unclear) => {
+            Some(None)
+        }
+        (Field::Bad, _) => None,
+    };
+
     let (mut stripped_cookies, is_preset) = match &vendor {
         Vendor::Generic => (Vec::new(), false),
         Vendor::Corbado(_) => (corbado::refresh_cookies(), true),
@@ -145,6 +158,8 @@ fn compile_one<'a>(raw: raw::Provider<'a>, token_headers: &[HeaderName]) -> Opti
         supertokens: app.as_ref().map(|app| app.demands),
         vendor_answers: app.as_ref().map(|app| app.answers),
         claim_headers: claim_headers?.into(),
+        auth_time_claim: auth_time_claim?,
+        kept_claims: Rc::default(),
     };
     Some(Compiled { provider, app })
 }

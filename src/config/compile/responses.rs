@@ -1,6 +1,7 @@
 //! How answers look: realm, login page, origins.
 
 use super::all;
+use super::csrf::origins_of;
 use crate::config::error::{Place, quoted};
 use crate::config::raw;
 use crate::config::reader::Field;
@@ -12,10 +13,12 @@ use crate::path::NormalPath;
 use crate::policy::{Access, ResponsePolicy, Rule};
 
 /// `rules` are those and their default, which may keep people from the login page; nothing: an
-/// error was found in them.
+/// error was found in them. Pages of `allowed_origins`, which may send the session, may read the
+/// answer, unless others are listed.
 pub(super) fn compile(
     raw: raw::Responses<'_>,
     rules: Option<&(Vec<Rule>, Rule)>,
+    allowed_origins: &[Origin],
 ) -> Option<ResponsePolicy> {
     let raw::Responses { realm, login_url, return_hosts, cors_origins } = raw;
     let realm = realm.read_or(None, |realm| {
@@ -35,13 +38,8 @@ pub(super) fn compile(
     if let (Some(Some(login)), Some(place), Some((rules, default))) = (&login, login_place, rules) {
         warn_if_nobody_can_log_in(login, &place, rules, default);
     }
-    let cors_origins = cors_origins.read_or(Vec::new(), |origins| {
-        all(origins.value.iter().map(|origin| {
-            origin.parse::<Origin>(
-                "must be an origin: scheme://host[:port], without path, query and user info",
-            )
-        }))
-    });
+    let cors_origins =
+        cors_origins.read_or(allowed_origins.to_vec(), |origins| origins_of(&origins));
     Some(ResponsePolicy { realm: realm?, login: login?, cors_origins: cors_origins? })
 }
 

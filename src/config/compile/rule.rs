@@ -3,19 +3,23 @@
 
 use std::rc::Rc;
 
-use super::{all, warn_if_set};
+use super::{all, require, warn_if_set};
+use crate::authorize::Demands;
+use crate::claim_headers::ClaimPath;
 use crate::config::error::{Place, quoted};
 use crate::config::raw::{self, PathShape};
 use crate::config::reader::{At, Field, nearest};
+use crate::kept_claims::ClaimPaths;
 use crate::matcher::{HostPattern, InvalidPath, Method, PathPattern, RuleMatch, Width};
 use crate::path::{NormalPath, PathPolicy};
-use crate::policy::{Access, Forward, Rule};
-use crate::provider::ProviderId;
+use crate::policy::{Access, Forward, Mode, Rule};
+use crate::provider::{Provider, ProviderId};
 
 /// All rules in order, and the default.
 ///
 /// `auth_routes` are those of the presets, which come before all rules but explicit ones whose path
-/// lies below theirs. `insecure_public` allows a configuration that protects no path; nothing: it can't be told.
+/// lies below theirs. `insecure_public` allows a configuration that protects no path; nothing: it
+/// can't be told. The claims that rules ask about join `kept`.
 pub(super) fn compile(
     rules: Field<At<'_, Vec<Option<raw::Rule<'_>>>>>,
     default: Field<raw::Decision<'_>>,
@@ -23,6 +27,7 @@ pub(super) fn compile(
     paths: PathPolicy,
     auth_routes: Vec<(Rc<str>, ProviderId, AuthRoutes<'_>)>,
     insecure_public: Option<bool>,
+    kept: &mut ClaimPaths,
 ) -> Option<(Vec<Rule>, Rule)> {
     let default_access = match &default {
         Field::Given(raw) => raw.access.as_given().map(|access| access.place.clone()),
@@ -32,6 +37,7 @@ pub(super) fn compile(
         access: Access::default(),
         forward: Forward::default(),
         providers: names.all(),
+        mode: Mode::default(),
         insecure_forward_foreign: false,
     };
     let default = default
@@ -41,7 +47,8 @@ pub(super) fn compile(
     let inherited =
         Inherited { is_clear: default.is_some(), decision: default.clone().unwrap_or(built_in) };
     let rules = rules.read_or(Vec::new(), |rules| {
-        all(rules.value.into_iter().map(|raw| compile_rule(raw?, &inherited, names, paths)))
+        let compiled = rules.value.into_iter();
+        all(compiled.map(|raw| compile_rule(raw?, &inherited, names, paths, kept)))
     });
     let (rules, default) = (rules?, default?);
     let rules = with_auth_routes(rules, auth_routes)?;
@@ -49,7 +56,7 @@ pub(super) fn compile(
     warn_of_covered_rules(&rules);
     check_that_something_is_protected(&rules, default.access, default_access, insecure_public?);
     let rules = rules.into_iter().map(|compiled| compiled.rule).collect();
-    Some((rules, default.into_rule("default".into(), RuleMatch::everything())))
+    Some((rules, default.into_rule("default".into(), RuleMatch::everything(), Demands::default())))
 }
 
 /// Where an auth server answers that must see requests as they come.
@@ -61,23 +68,49 @@ pub(super) struct AuthRoutes<'a> {
 }
 
 /// The names by which rules refer to providers.
-pub(super) struct ProviderNames(Option<Vec<Option<Box<str>>>>);
+pub(super) struct ProviderNames {
+    /// Nothing stands for a list that could not be read: then every name passes.
+    names: Option<Vec<Option<Box<str>>>>,
+    /// The claims that tell when a user logged in; nothing as long as they are not known.
+    auth_times: Option<Vec<Option<ClaimPath>>>,
+}
 
 impl ProviderNames {
-    /// Nothing stands for a list that could not be read: then every name passes.
+    /// Nothing stands for a list that could not be read.
     pub(super) fn new(providers: Option<&[raw::Provider<'_>]>) -> Self {
         let name =
             |provider: &raw::Provider<'_>| provider.name.as_ref().map(|name| name.value.into());
-        Self(providers.map(|providers| providers.iter().map(name).collect()))
+        let names = providers.map(|providers| providers.iter().map(name).collect());
+        Self { names, auth_times: None }
+    }
+
+    /// Takes over which claims tell when a user logged in.
+    pub(super) fn learn_auth_times(&mut self, providers: Option<&[Provider]>) {
+        let claim = |provider: &Provider| provider.auth_time_claim.clone();
+        self.auth_times = providers.map(|providers| providers.iter().map(claim).collect());
+    }
+
+    /// The claim that tells it of this provider's users; an error at `place` if there is none.
+    pub(super) fn auth_time_claim(&self, id: ProviderId, place: &Place<'_>) -> Option<&ClaimPath> {
+        let claim = self.auth_times.as_ref()?.get(id.index())?.as_ref();
+        if claim.is_none() {
+            let name = self.names.as_ref().and_then(|names| names.get(id.index())?.as_deref());
+            place.error(format!(
+                "provider {} has no auth_time_claim: its vendor renews iat at every refresh, so \
+                 name the claim that tells when the user logged in",
+                quoted(name.unwrap_or_default())
+            ));
+        }
+        claim
     }
 
     fn all(&self) -> Vec<ProviderId> {
-        let count = self.0.as_ref().map_or(0, Vec::len);
+        let count = self.names.as_ref().map_or(0, Vec::len);
         (0..count).filter_map(ProviderId::new).collect()
     }
 
     fn find(&self, name: &raw::Text<'_>) -> Option<ProviderId> {
-        let names = self.0.as_ref()?;
+        let names = self.names.as_ref()?;
         let place = names.iter().position(|other| other.as_deref() == Some(name.value));
         if place.is_none() {
             let known = || names.iter().flatten().map(|name| &**name);
@@ -99,13 +132,14 @@ struct Decision {
     access: Access,
     forward: Forward,
     providers: Vec<ProviderId>,
+    mode: Mode,
     insecure_forward_foreign: bool,
 }
 
 impl Decision {
-    fn into_rule(self, name: Rc<str>, matches: RuleMatch) -> Rule {
-        let Self { access, forward, providers, insecure_forward_foreign } = self;
-        Rule { name, matches, access, forward, providers, insecure_forward_foreign }
+    fn into_rule(self, name: Rc<str>, matches: RuleMatch, demands: Demands) -> Rule {
+        let Self { access, forward, providers, mode, insecure_forward_foreign } = self;
+        Rule { name, matches, access, forward, providers, demands, mode, insecure_forward_foreign }
     }
 }
 
@@ -122,7 +156,10 @@ fn compile_decision(
     inherited: &Decision,
     names: &ProviderNames,
 ) -> Option<Decision> {
-    let raw::Decision { access, forward, providers, insecure_forward_foreign } = raw;
+    let raw::Decision { access, forward, providers, mode, insecure_forward_foreign } = raw;
+    if let Field::Given(At { place, value: Mode::Report }) = &mode {
+        place.warning("nothing is refused here: requests without a good session are only counted");
+    }
     warn_if_set(
         &insecure_forward_foreign,
         "bearers that nobody verified reach backends where no credential is needed",
@@ -142,6 +179,7 @@ fn compile_decision(
         access: access.value_or(inherited.access)?,
         forward: forward.value_or(inherited.forward)?,
         providers: providers?,
+        mode: mode.value_or(inherited.mode)?,
         insecure_forward_foreign: insecure_forward_foreign
             .value_or(inherited.insecure_forward_foreign)?,
     })
@@ -162,9 +200,10 @@ fn compile_rule<'a>(
     inherited: &Inherited,
     names: &ProviderNames,
     paths: PathPolicy,
+    kept: &mut ClaimPaths,
 ) -> Option<CompiledRule<'a>> {
     let Inherited { decision: inherited, is_clear } = inherited;
-    let raw::Rule { place, name, matches, decision } = raw;
+    let raw::Rule { place, name, matches, require, max_auth_age, decision } = raw;
     let name = name.read_or(place.path().into(), |name| {
         let well_formed = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
         if !(1..=64).contains(&name.value.len()) || !name.value.bytes().all(well_formed) {
@@ -173,18 +212,24 @@ fn compile_rule<'a>(
         }
         Some(Rc::from(name.value))
     });
-    let access_is_clear = match decision.access {
-        Field::Absent => *is_clear,
-        Field::Bad => false,
-        Field::Given(_) => true,
-    };
-    let access = decision.access.value_or(inherited.access).unwrap_or_default();
+    fn clear<T: Copy>(field: &Field<At<'_, T>>, inherited: Option<T>) -> Option<T> {
+        match field {
+            Field::Absent => inherited,
+            Field::Bad => None,
+            Field::Given(at) => Some(at.value),
+        }
+    }
+    let access = clear(&decision.access, is_clear.then_some(inherited.access));
+    let mode = clear(&decision.mode, is_clear.then_some(inherited.mode));
+    let opens = access.zip(mode).map(|(access, mode)| access.opens(mode));
     let decision = compile_decision(decision, inherited, names);
+    let demands = require::Raw { place: place.clone(), require, max_auth_age };
+    let providers = decision.as_ref().map(|decision| &*decision.providers);
+    let demands = require::compile(demands, access, providers, names, kept);
     let everything = (RuleMatch::everything(), RuleMatch::everything());
-    let matches = matches
-        .read_or(everything, |raw| compile_match(raw, access_is_clear.then_some(access), paths));
+    let matches = matches.read_or(everything, |raw| compile_match(raw, opens, paths));
     let (matches, plain) = matches?;
-    let rule = decision?.into_rule(name?, matches);
+    let rule = decision?.into_rule(name?, matches, demands?);
     Some(CompiledRule { place, rule, plain, is_implicit: false })
 }
 
@@ -208,9 +253,14 @@ fn with_auth_routes<'a>(
             access: Access::Public,
             forward: Forward::default(),
             providers: vec![provider],
+            mode: Mode::default(),
             insecure_forward_foreign: false,
         };
-        let rule = decision.into_rule(format!("{provider_name} auth routes").into(), matches);
+        let rule = decision.into_rule(
+            format!("{provider_name} auth routes").into(),
+            matches,
+            Demands::default(),
+        );
         let plain = rule.matches.clone();
         let (mut ordered, others): (Vec<_>, Vec<_>) =
             rules.into_iter().partition(|other| !other.is_implicit && below.covers(&other.plain));
@@ -221,10 +271,11 @@ fn with_auth_routes<'a>(
     Some(rules)
 }
 
-/// What a rule matches, and what it matches in the spelling of its patterns alone.
+/// What a rule matches, and what it matches in the spelling of its patterns alone. Nothing for
+/// `opens`: it can't be told.
 fn compile_match(
     raw: raw::Match<'_>,
-    access: Option<Access>,
+    opens: Option<bool>,
     paths: PathPolicy,
 ) -> Option<(RuleMatch, RuleMatch)> {
     let raw::Match { hosts, methods, path } = raw;
@@ -242,8 +293,8 @@ fn compile_match(
         };
         all(methods.value.iter().map(method))
     });
-    let width = if access.unwrap_or_default().opens() { Width::Narrow } else { Width::Wide };
-    let path = path.read_or(None, |raw| compile_path(raw, access, width, paths).map(Some));
+    let width = if opens.unwrap_or_default() { Width::Narrow } else { Width::Wide };
+    let path = path.read_or(None, |raw| compile_path(raw, opens, width, paths).map(Some));
 
     let (hosts, methods, path) = (hosts?, methods?, path?);
     let (path, plain_path) = path.unzip();
@@ -253,19 +304,17 @@ fn compile_match(
 
 fn compile_path(
     raw: raw::Path<'_>,
-    access: Option<Access>,
+    opens: Option<bool>,
     width: Width,
     paths: PathPolicy,
 ) -> Option<(PathPattern, PathPattern)> {
     let raw::Path { shape, text, strict } = raw;
     let width = strict
         .read_or(width, |strict| Some(if strict.value { Width::Narrow } else { Width::Wide }));
-    if let (PathShape::Suffix, Some(access)) = (shape, access)
-        && !access.opens()
-    {
+    if let (PathShape::Suffix, Some(false)) = (shape, opens) {
         text.error(
-            "suffix is for public and optional rules only: a rule that restricts would be dodged \
-             by another ending",
+            "suffix is for public and optional rules only, and for mode: report: a rule that \
+             restricts would be dodged by another ending",
         );
     }
     let pattern = |width| match shape {
@@ -337,23 +386,26 @@ fn warn_of_covered_rules(rules: &[CompiledRule<'_>]) {
 }
 
 /// A rule for every path that is public, or such a default, needs a rule before it that asks for
-/// something; else `insecure_public`.
+/// something; else `insecure_public`. What only reports asks for nothing, but is no error itself:
+/// it says that it opens, and a warning says so too.
 fn check_that_something_is_protected(
     rules: &[CompiledRule<'_>],
     default: Access,
     default_place: Option<Place<'_>>,
     insecure_public: bool,
 ) {
-    let public = |compiled: &&CompiledRule<'_>| match compiled.rule.access {
+    let public = |compiled: &CompiledRule<'_>| match compiled.rule.access {
         Access::Public => true,
         Access::Required | Access::Optional | Access::Denied => false,
     };
+    let lets_all_through =
+        |compiled: &&CompiledRule<'_>| public(compiled) || compiled.rule.mode == Mode::Report;
     let protects = |index: usize, compiled: &CompiledRule<'_>| match compiled.rule.access {
-        Access::Required | Access::Denied => {
-            let mut earlier = rules.iter().take(index).filter(public);
+        Access::Required | Access::Denied if compiled.rule.mode == Mode::Enforce => {
+            let mut earlier = rules.iter().take(index).filter(lets_all_through);
             !earlier.any(|rule| rule.rule.matches.covers(&compiled.plain))
         }
-        Access::Optional | Access::Public => false,
+        Access::Required | Access::Denied | Access::Optional | Access::Public => false,
     };
     let every_path = PathPattern::prefix("/", Width::Narrow).ok();
     let every_path = RuleMatch::new(Vec::new(), Vec::new(), Width::Narrow, every_path);
@@ -361,7 +413,7 @@ fn check_that_something_is_protected(
     let mut is_protected = false;
     let mut open_place = None;
     for (index, compiled) in rules.iter().enumerate() {
-        if public(&compiled) && compiled.rule.matches.covers(&every_path) {
+        if public(compiled) && compiled.rule.matches.covers(&every_path) {
             open_place = Some(compiled.place.clone());
             break;
         }

@@ -100,6 +100,11 @@ impl Request {
         self
     }
 
+    pub(super) fn on(mut self, authority: &str) -> Self {
+        self.headers.retain(|(name, _)| name != ":authority");
+        self.with(":authority", authority)
+    }
+
     pub(super) fn with_body(self) -> Self {
         Self { has_body: true, ..self }
     }
@@ -209,7 +214,7 @@ impl World {
 
     /// A new stream asks.
     pub(super) fn request(&mut self, request: Request) -> Outcome {
-        self.last_stream += 1;
+        self.last_stream = self.last_stream.wrapping_add(1);
         self.decide(StreamId(self.last_stream), request)
     }
 
@@ -245,6 +250,34 @@ impl World {
                 Outcome::Continue(headers)
             }
         }
+    }
+
+    /// The stream that asked last.
+    pub(super) fn last_stream(&self) -> StreamId {
+        StreamId(self.last_stream)
+    }
+
+    /// The next stream gets this number.
+    pub(super) fn number_streams_from(&mut self, number: u32) {
+        self.last_stream = number.wrapping_sub(1);
+    }
+
+    /// The `set-cookie` lines of a response once it has passed.
+    pub(super) fn respond(&mut self, stream: StreamId, lines: &[&str]) -> Vec<String> {
+        let lines: Vec<_> = lines.iter().map(|line| line.as_bytes()).collect();
+        let mut left: Vec<Vec<u8>> = lines.iter().map(|line| line.to_vec()).collect();
+        self.filter.on_response(stream, &lines).for_each(|edit| match edit {
+            HeaderEdit::Remove(name) => {
+                assert!(name == b"set-cookie" && !left.is_empty());
+                left.clear();
+            }
+            HeaderEdit::Add(name, line) => {
+                assert_eq!(name, b"set-cookie");
+                left.push(line.into());
+            }
+            HeaderEdit::Set(..) => panic!("collapses all lines"),
+        });
+        left.iter().map(|line| line.escape_ascii().to_string()).collect()
     }
 
     /// What became of the streams that were woken, in their order.

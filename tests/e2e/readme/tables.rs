@@ -113,9 +113,11 @@ impl KnownFields {
                 if parent.is_empty() { member.clone() } else { format!("{parent}.{member}") };
             self.all.insert(field.clone());
             let element = format!("{field}[]");
-            if let Some(members) = known_members(&field) {
+            // What has the same members as the object around it is a tree: one level says all.
+            let inner = |field: &str| known_members(field).filter(|inner| inner != members);
+            if let Some(members) = inner(&field) {
                 self.walk(&field, &members);
-            } else if let Some(members) = known_members(&element) {
+            } else if let Some(members) = inner(&element) {
                 self.walk(&element, &members);
             } else {
                 self.leaves.insert(field);
@@ -181,10 +183,21 @@ fn base(field: &str) -> Value {
         "issuers": ["https://id.partner.example"],
         "jwks": {"remote": {"uri": "https://id.partner.example/jwks", "cluster": "keys"}},
     });
+    if field.contains(".preset.supertokens.") {
+        provider = json!({
+            "name": "partner",
+            "preset": {"supertokens": {"api_domain": "https://api.example.com"}},
+            "jwks": {"remote": {"cluster": "keys"}},
+        });
+    }
     if field.contains("claim_headers[]") {
         provider["claim_headers"] = json!([{"header": "x-user-id", "claim": "sub"}]);
     }
-    json!({"providers": [provider]})
+    let mut base = json!({"providers": [provider]});
+    if field.contains("share_domain[]") {
+        base["cookies"] = json!({"share_domain": [{"name": "session", "domain": "a.example"}]});
+    }
+    base
 }
 
 /// `configuration` with `field` set, and whatever must be around it.

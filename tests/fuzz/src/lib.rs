@@ -7,5 +7,6 @@ pub mod keys;
 pub mod model;
 pub mod operations;
 pub mod requests;
+pub mod set_cookie;
 pub mod strict_token;
 pub mod tokens;

@@ -192,7 +192,8 @@ impl Request {
         Self::new("POST", target).body(body)
     }
 
-    /// Adds one header line. Nothing is checked or joined; `host` replaces the default.
+    /// Adds one header line. Nothing is checked or joined; `host` replaces the default. In HTTP/2
+    /// `:protocol` makes a CONNECT an extended one (RFC 8441), as browsers open a WebSocket.
     pub fn header(mut self, name: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> Self {
         self.headers.push(name, value);
         self
@@ -241,7 +242,9 @@ impl Request {
 
     fn to_http2(&self) -> Result<(http::Request<()>, Option<http::HeaderMap>), Http2Error> {
         let mut headers = HeaderLines::default();
-        for line in self.headers.iter().filter(|line| !line.name.eq_ignore_ascii_case(b"host")) {
+        let is_pseudo =
+            |name: &[u8]| name.eq_ignore_ascii_case(b"host") || name == PROTOCOL.as_bytes();
+        for line in self.headers.iter().filter(|line| !is_pseudo(&line.name)) {
             headers.push(&line.name, &line.value);
         }
         let authority = self.headers.get("host").unwrap_or(b"localhost");
@@ -252,6 +255,9 @@ impl Request {
             .build()?;
         let mut request = http::Request::builder().method(self.method.as_str()).uri(uri).body(())?;
         *request.headers_mut() = headers.to_map()?;
+        if let Some(protocol) = self.headers.text(PROTOCOL) {
+            request.extensions_mut().insert(h2::ext::Protocol::from(&*protocol));
+        }
         let trailers = if self.trailers.is_empty() { None } else { Some(self.trailers.to_map()?) };
         Ok((request, trailers))
     }
@@ -428,6 +434,8 @@ fn push_lines(bytes: &mut Vec<u8>, lines: &HeaderLines) {
 fn timed_out(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut)
 }
+
+const PROTOCOL: &str = ":protocol";
 
 /// Over any wait of the filter: a fetch takes at most 5 s, a waiting stream 6 s.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(15);

@@ -98,9 +98,14 @@ pub(crate) fn exchange(
         let (sender, connection) = h2::client::handshake(stream).await?;
         tokio::spawn(connection);
         let mut sender = sender.ready().await?;
-        let end_of_stream = body.is_empty() && trailers.is_none();
+        let is_extended = request.extensions().get::<h2::ext::Protocol>().is_some();
+        while is_extended && !sender.is_extended_connect_protocol_enabled() {
+            // The server's settings say so; nothing tells when they come.
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        let end_of_stream = body.is_empty() && trailers.is_none() && !is_extended;
         let (response, mut stream) = sender.send_request(request, end_of_stream)?;
-        if !end_of_stream {
+        if !body.is_empty() || trailers.is_some() {
             // An early answer may close the stream; the answer then tells more than the error.
             let mut sent = Ok(());
             if !body.is_empty() {
@@ -111,7 +116,10 @@ pub(crate) fn exchange(
             }
         }
         let (head, mut stream) = response.await?.into_parts();
-        let (body, trailers) = read(&mut stream).await?;
+        let is_tunnel = is_extended && head.status == http::StatusCode::OK;
+        // A tunnel has no end of its own; it is given up here.
+        let (body, trailers) =
+            if is_tunnel { Default::default() } else { read(&mut stream).await? };
         let headers = HeaderLines::from_map(&head.headers);
         Ok(Http2Response { status: head.status.as_u16(), headers, body, trailers })
     };

@@ -37,6 +37,12 @@ impl Token {
         Self::new(corbado_claims(project_id, user))
     }
 
+    /// A SuperTokens session of the newest version: issued now, valid for an hour. Its `kid` is the
+    /// signing key's.
+    pub fn supertokens(issuer: &str, user: &str) -> Self {
+        Self::new(supertokens_claims(issuer, user)).header("version", "5")
+    }
+
     /// Sets, replaces or (with `null`) removes one claim.
     ///
     /// # Panics
@@ -132,6 +138,25 @@ pub fn corbado_claims(project_id: &str, user: &str) -> Value {
         "phone_number": "",
         "orig": "ada@example.com",
         "version": 2,
+    })
+}
+
+/// What SuperTokens writes into an access token.
+pub fn supertokens_claims(issuer: &str, user: &str) -> Value {
+    let now = unix_now();
+    json!({
+        "iss": issuer,
+        "sub": user,
+        "rsub": user,
+        "tId": "public",
+        "iat": now,
+        "exp": now + 3_600,
+        "sessionHandle": format!("handle-{user}"),
+        "refreshTokenHash1": format!("hash-{user}"),
+        "parentRefreshTokenHash1": null,
+        "antiCsrfToken": null,
+        "stt": 0,
+        "st-ev": { "v": true, "t": now },
     })
 }
 

@@ -84,8 +84,11 @@ fn warns(table: &[(&str, Value, &[&str])]) {
     }
 }
 
+mod cookies;
+mod csrf;
 mod keys;
 mod provider;
+mod require;
 mod responses;
 mod rule;
 mod supertokens;
@@ -158,12 +161,10 @@ fn answers_paths_and_cache() {
         ),
         (
             "what later versions know",
-            top(json!({ "csrf": {}, "cookies": {}, "provider": [] })),
+            top(json!({ "oidc": {}, "provider": [] })),
             &[
-                "cookies: unknown field; known here: providers, rules, default, responses, paths, \
-                 insecure_public_by_default, insecure_keep_override_headers, cache, telemetry",
-                "csrf: unknown field; known here: providers, rules, default, responses, paths, \
-                 insecure_public_by_default, insecure_keep_override_headers, cache, telemetry",
+                "oidc: unknown field; known here: providers, rules, default, cookies, csrf, responses, \
+                 paths, insecure_public_by_default, insecure_keep_override_headers, cache, telemetry",
                 "provider: unknown field; did you mean `providers`?",
             ],
         ),
@@ -183,6 +184,7 @@ fn everything_insecure_is_a_warning() {
             "paths": { "insecure_allow": if on { json!(["//", "\\"]) } else { json!([]) } },
             "insecure_public_by_default": on,
             "insecure_keep_override_headers": on,
+            "csrf": { "mode": if on { "insecure_off" } else { "enforce" } },
         })
     };
     let foreign = "bearers that nobody verified reach backends where no credential is needed";
@@ -205,6 +207,7 @@ fn everything_insecure_is_a_warning() {
                 "insecure_keep_override_headers: backends that heed x-original-url, \
                  x-http-method-override and their like may see another path or method than the \
                  rules did",
+                "csrf.mode: pages of other sites may act with a session's cookie: nobody looks",
             ],
         ),
     ]);

@@ -141,15 +141,9 @@ fn fields_of_a_generic_provider() {
             ],
         ),
         (
-            "fields of later versions",
-            with(json!({ "auth_time_claim": "auth_time", "issuer": "https://id.example" })),
-            &[
-                "providers[0].auth_time_claim: unknown field; known here: name, preset, issuers, \
-                 insecure_any_issuer, audiences, algorithms, token_types, clock_skew, \
-                 max_lifetime, max_token_bytes, sources, on_conflict, duplicate_cookies, jwks, \
-                 claim_headers",
-                "providers[0].issuer: unknown field; did you mean `issuers`?",
-            ],
+            "a field that is nearly one",
+            with(json!({ "issuer": "https://id.example" })),
+            &["providers[0].issuer: unknown field; did you mean `issuers`?"],
         ),
     ]);
 }

@@ -94,21 +94,9 @@ fn matches() {
             "suffix on a rule that restricts",
             path_rule("denied", json!({ "suffix": ".php" })),
             &[&format!(
-                "{path}.suffix: suffix is for public and optional rules only: a rule that \
-                 restricts would be dodged by another ending"
+                "{path}.suffix: suffix is for public and optional rules only, and for mode: \
+                 report: a rule that restricts would be dodged by another ending"
             )],
-        ),
-        (
-            "what later versions know",
-            rules(json!([{ "require": {}, "max_auth_age": "15m", "mode": "report" }])),
-            &[
-                "rules[0].max_auth_age: unknown field; known here: name, match, access, forward, \
-                 providers, insecure_forward_foreign",
-                "rules[0].mode: unknown field; known here: name, match, access, forward, providers, \
-                 insecure_forward_foreign",
-                "rules[0].require: unknown field; known here: name, match, access, forward, \
-                 providers, insecure_forward_foreign",
-            ],
         ),
         (
             "a rule's name",
@@ -131,7 +119,7 @@ fn matches() {
             top(json!({ "default": { "match": {}, "access": "open" } })),
             &[
                 "default.access: \"open\" must be one of required, optional, public, denied",
-                "default.match: unknown field; known here: access, forward, providers, \
+                "default.match: unknown field; known here: access, forward, providers, mode, \
                  insecure_forward_foreign",
             ],
         ),
@@ -139,6 +127,12 @@ fn matches() {
     warns(&[
         ("suffix", path_rule("public", json!({ "suffix": ".css" })), &[]),
         ("suffix", path_rule("optional", json!({ "suffix": ".css" })), &[]),
+        (
+            "suffix",
+            rules(json!([{ "mode": "report", "match": { "path": { "suffix": ".php" } } }])),
+            &["rules[0].mode: nothing is refused here: requests without a good session are only \
+               counted"],
+        ),
         (
             "a wildcard that is none",
             path_rule("required", json!({ "prefix": "/api/*" })),
@@ -258,6 +252,16 @@ fn something_is_protected() {
             &[&default],
         ),
         (
+            "report protects nothing",
+            with_default(json!([merged(shut.clone(), json!({ "mode": "report" }))])),
+            &[&default],
+        ),
+        (
+            "what only reports comes before",
+            with_default(json!([{ "access": "denied", "mode": "report" }, shut])),
+            &[&default],
+        ),
+        (
             "optional protects nothing",
             with_default(json!([{ "access": "optional", "match": { "methods": ["GET"] } }])),
             &[&default],
@@ -273,6 +277,13 @@ fn something_is_protected() {
         ("some methods", rules(json!([public(json!({ "methods": ["GET"] }))])), &[]),
         ("one level", rules(json!([public(json!({ "path": { "template": "/{x}" } }))])), &[]),
         ("the root alone", rules(json!([public(json!({ "path": { "exact": "/" } }))])), &[]),
+        (
+            "report alone",
+            top(json!({ "default": { "mode": "report" } })),
+            &[
+                "default.mode: nothing is refused here: requests without a good session are only counted",
+            ],
+        ),
         (
             "a rule before it protects",
             rules(json!([guarded, all])),
