@@ -60,6 +60,9 @@ pub(super) fn measure(
     let mut micros = BTreeMap::new();
     for _ in 0..ROUNDS {
         for (name, connection, request) in &mut turns {
+            for _ in 0..REQUESTS {
+                exchange(connection, request, 200)?;
+            }
             let before = worker.nanoseconds()?;
             for _ in 0..REQUESTS {
                 exchange(connection, request, 200)?;
@@ -160,9 +163,9 @@ impl Worker {
     }
 }
 
-const ROUNDS: u32 = 300;
-/// Few, so that some rounds have the machine for themselves.
-const REQUESTS: u32 = 25;
+const ROUNDS: u32 = 100;
+/// As many to warm up in each turn. Few, so that some rounds have the machine for themselves.
+const REQUESTS: u32 = 50;
 const FLOOD_ROUNDS: u32 = 3;
 const FLOOD_REQUESTS: usize = 6_000;
 const FLOOD_CONNECTIONS: usize = 8;
