@@ -21,6 +21,14 @@ pub fn same(left: &[u8], right: &[u8]) -> bool {
     !words_differ && left_rest.iter().zip(right_rest).all(|(left, right)| left == right)
 }
 
+/// At most `most` bytes of `value`, on one line, in one word: nothing that a client chooses may end a
+/// line of a log or look like another field of it.
+pub fn escaped(value: &[u8], most: usize) -> String {
+    let cut = value.get(..most).unwrap_or(value);
+    let text = cut.escape_ascii().to_string().replace(' ', "\\x20");
+    if cut.len() < value.len() { format!("{text}…") } else { text }
+}
+
 /// `text` without spaces and tabs at both ends (RFC 9110, section 5.6.3: optional white space).
 pub fn trim(text: &[u8]) -> &[u8] {
     let mut rest = trim_start(text);

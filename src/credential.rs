@@ -225,7 +225,7 @@ impl SourcePlan {
             return Err(NoCredential::LegacySession(owner));
         }
         if presented.found.iter().any(|tokens| tokens.several) {
-            return Err(NoCredential::Refused(Reason::MultipleCredentials));
+            return Err(NoCredential::Refused(Reason::MultipleCredentials, None));
         }
         let mut foreign = None;
         // What stands at a source that several providers share is read once.
@@ -258,17 +258,19 @@ impl SourcePlan {
                 None => match planned.source {
                     Source::Cookie(_) => {
                         let reason = reading.unclaimed(providers.get(provider.index()));
-                        return Err(NoCredential::Refused(reason));
+                        return Err(NoCredential::Refused(reason, Some(provider)));
                     }
                     Source::Header { .. } => {
-                        let provider = providers.get(provider.index());
-                        foreign.get_or_insert_with(|| reading.unclaimed(provider));
+                        foreign.get_or_insert_with(|| {
+                            let reason = reading.unclaimed(providers.get(provider.index()));
+                            NoCredential::Foreign(reason, Some(provider))
+                        });
                         passed.push((place, reading));
                     }
                 },
             }
         }
-        Err(foreign.map_or(NoCredential::Absent, NoCredential::Foreign))
+        Err(foreign.unwrap_or(NoCredential::Absent))
     }
 
     fn choose_twins<'p>(
@@ -279,15 +281,14 @@ impl SourcePlan {
         providers: &[Provider],
         mut read: impl FnMut(&'p [u8]) -> Reading<'p>,
     ) -> Result<Choice<'p>, NoCredential> {
-        let refused = NoCredential::Refused(Reason::DuplicateCookie);
+        let holder = self.order.iter().find(|(_, other)| *other == place).map(|(id, _)| *id);
+        let refused = NoCredential::Refused(Reason::DuplicateCookie, holder);
         let Some(planned) = self.sources.get(place) else { return Err(refused) };
         if planned.duplicates == DuplicateCookies::Reject || twins.len() > MAX_TWINS {
             return Err(refused);
         }
         let mut candidates = Vec::with_capacity(twins.len());
         let mut unclaimed = None;
-        let holder = self.order.iter().find(|(_, other)| *other == place).map(|(id, _)| id);
-        let holder = holder.and_then(|id| providers.get(id.index()));
         for text in twins {
             let reading = read(text);
             match self.owner(planned, &reading) {
@@ -296,12 +297,13 @@ impl SourcePlan {
                     candidates.push(Candidate { owner, reading, place });
                 }
                 None => {
-                    unclaimed.get_or_insert_with(|| reading.unclaimed(holder));
+                    let provider = holder.and_then(|id| providers.get(id.index()));
+                    unclaimed.get_or_insert_with(|| reading.unclaimed(provider));
                 }
             }
         }
         let Some(first) = candidates.first() else {
-            return Err(unclaimed.map_or(refused, NoCredential::Refused));
+            return Err(unclaimed.map_or(refused, |reason| NoCredential::Refused(reason, holder)));
         };
         let owner = first.owner;
         for text in self.others(presented, planned) {
@@ -353,7 +355,8 @@ impl SourcePlan {
             if let Some(other) = self.owner(planned, &reading)
                 && (rejects(owner) || rejects(other))
             {
-                return Err(NoCredential::Refused(Reason::ConflictingCredentials));
+                let reason = Reason::ConflictingCredentials;
+                return Err(NoCredential::Refused(reason, Some(owner)));
             }
         }
         Ok(())
@@ -548,10 +551,10 @@ impl<'p> Choice<'p> {
 pub enum NoCredential {
     /// No source held anything.
     Absent,
-    /// A header held something that belongs to nobody, for this reason.
-    Foreign(Reason),
-    /// What was found refuses the request, on every rule.
-    Refused(Reason),
+    /// A header held something that belongs to nobody, for this reason of this provider's.
+    Foreign(Reason, Option<ProviderId>),
+    /// What was found refuses the request, on every rule; the provider in whose source it was.
+    Refused(Reason, Option<ProviderId>),
     /// So does a session of this provider that its vendor gave up.
     LegacySession(ProviderId),
 }

@@ -24,6 +24,7 @@ use crate::csrf::CsrfMode;
 use crate::denial::{Cause, Denial};
 use crate::edits::{HeaderEdits, ResponseEdits};
 use crate::extractor::Source;
+use crate::filter::access_log::{Decision, StateEntry, Trail};
 use crate::filter::anti_csrf::AntiCsrfProof;
 use crate::filter::budget::{PortableFailures, Verifications};
 use crate::filter::journal::{DenialRecord, Journal, LogLine};
@@ -48,6 +49,7 @@ use crate::time::UnixTime;
 use crate::token_cache::TokenCache;
 use crate::verified_token::VerifiedToken;
 
+pub mod access_log;
 mod anti_csrf;
 mod budget;
 pub mod journal;
@@ -72,6 +74,8 @@ pub struct Filter {
     responses: Option<ResponseRecords>,
     stats: Stats,
     journal: Journal,
+    /// Of the request that was decided last.
+    filter_state: Vec<StateEntry>,
     next_fetch: u64,
     random: Jitter,
 }
@@ -104,6 +108,7 @@ impl Filter {
             responses: ResponseRecords::new(&policy),
             stats: Stats::new(&policy),
             journal: Journal::new(policy.log_denials),
+            filter_state: Vec::new(),
             next_fetch: 0,
             random: Jitter(seed),
             policy,
@@ -131,15 +136,19 @@ impl Filter {
         if let Some(responses) = &mut self.responses {
             responses.note(stream, head, &policy.cookies);
         }
-        let stop = match self.decide(now, head, crypto, waited.as_ref()) {
+        self.filter_state.clear();
+        let mut trail = Trail::default();
+        let stop = match self.decide(now, head, crypto, waited.as_ref(), &mut trail) {
             Ok((edits, counter)) => {
                 self.stats.count(counter);
+                self.filter_state = trail.entries(&policy, Decision::Passed(counter));
                 return Verdict::Continue(edits);
             }
             Err(stop) => stop,
         };
         if let Some(reason) = only_reported(&policy, &stop) {
             self.stats.count_would_deny(reason);
+            self.filter_state = trail.entries(&policy, Decision::WouldDeny(reason));
             return Verdict::Continue(forward::sanitize(head, &policy.sanitizer));
         }
         let refusal = match stop {
@@ -152,6 +161,7 @@ impl Filter {
             }
         };
         self.stats.count_denied(refusal.reason);
+        self.filter_state = trail.entries(&policy, Decision::Denied(refusal.reason));
         self.record(now, head, &refusal);
         let cause = Cause {
             reason: refusal.reason,
@@ -259,6 +269,12 @@ impl Filter {
         self.journal.poll()
     }
 
+    /// What the access log can show of the request that was decided last; told once, and empty
+    /// unless `telemetry.filter_state` names something.
+    pub fn take_filter_state(&mut self) -> Vec<StateEntry> {
+        std::mem::take(&mut self.filter_state)
+    }
+
     /// What was counted.
     pub fn stats(&mut self) -> &mut Stats {
         &mut self.stats
@@ -270,6 +286,7 @@ impl Filter {
         head: &RequestHead<'h>,
         crypto: &dyn SignatureVerifier,
         waited: Option<&Waited>,
+        trail: &mut Trail,
     ) -> Result<(HeaderEdits<'h>, Counter), Stop> {
         let policy = Rc::clone(&self.policy);
         let line = head.line().map_err(|_| Refusal::new(Reason::MalformedRequest))?;
@@ -278,6 +295,7 @@ impl Filter {
         }
         let mut edits = forward::sanitize(head, &policy.sanitizer);
         let (index, rule) = find_rule(&policy, line)?;
+        trail.decided_by(index);
         match rule.access {
             Access::Denied => return Err(Refusal::new(Reason::DeniedByRule).at(index).into()),
             Access::Public => return Ok((edits, Counter::AllowedPublic)),
@@ -308,6 +326,8 @@ impl Filter {
             let check = self.check_site(choice, plan, head, line, waited.is_none());
             check.map_err(|refusal| refusal.at(index))?;
         }
+        let first = choice.as_ref().ok().and_then(|choice| choice.candidates().first());
+        let source = first.and_then(|candidate| plan.source_of(candidate));
         let proof = AntiCsrfProof { plan, head, method: line.method };
         let verified = match choice {
             Ok(choice) => proof
@@ -319,7 +339,7 @@ impl Filter {
                     }
                 })
                 .and_then(|token| proof.check_token(token, choice.candidates(), &policy.providers)),
-            Err(NoCredential::Absent | NoCredential::Foreign(_))
+            Err(NoCredential::Absent | NoCredential::Foreign(..))
                 if rule.access == Access::Optional =>
             {
                 without(&mut edits);
@@ -329,11 +349,12 @@ impl Filter {
                 Err(Refusal::new(Reason::LegacySession).of(owner, None).into())
             }
             Err(NoCredential::Absent) => Err(Refusal::new(Reason::Missing).into()),
-            Err(NoCredential::Foreign(reason) | NoCredential::Refused(reason)) => {
-                Err(Refusal::new(reason).into())
+            Err(NoCredential::Foreign(reason, asked) | NoCredential::Refused(reason, asked)) => {
+                Err(Refusal { asked, ..Refusal::new(reason) }.into())
             }
         };
         let token = verified.map_err(|stop| stop.at(index))?;
+        trail.proven(&policy, &token, source);
         check_demands(&token, rule, &policy, now).map_err(|refusal| refusal.at(index))?;
         forward::forward_verified(&mut edits, &token, rule.forward, plan, &presented, head);
         Ok((edits, Counter::Allowed))
@@ -455,11 +476,11 @@ fn only_reported(policy: &Policy, stop: &Stop) -> Option<Reason> {
     }
 }
 
-/// Whose front end is told: the refused token's provider's, else that of the rule's first one.
+/// Whose front end is told: the refused token's provider's, else that of the provider in whose
+/// source it was, else that of the rule's first one.
 fn vendor_of<'p>(policy: &'p Policy, refusal: &Refusal) -> Option<&'p Provider> {
-    let rule = refusal.rule.map(|index| policy.rule(index));
-    let first = rule.and_then(|rule| rule.providers.first());
-    let id = refusal.provider.as_ref().or(first)?;
+    let rule = refusal.rule.map_or(&policy.default, |index| policy.rule(index));
+    let id = refusal.provider.or(refusal.asked).or(rule.providers.first().copied())?;
     policy.providers.get(id.index())
 }
 

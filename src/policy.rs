@@ -38,6 +38,8 @@ pub struct Policy {
     pub cache: CacheLimits,
     /// Whether each denial gets a line in the log.
     pub log_denials: bool,
+    /// What the access log can show of each request, each once.
+    pub filter_state: Vec<StateField>,
 }
 
 impl Policy {
@@ -173,4 +175,49 @@ pub struct CacheLimits {
     pub entries: usize,
     /// How many bytes they may take together.
     pub bytes: usize,
+}
+
+/// One entry of `telemetry.filter_state`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StateField {
+    /// Whose session it is.
+    Sub,
+    /// Which provider accepted it.
+    Provider,
+    /// The rule that decided.
+    Rule,
+    /// Where the credential was found.
+    Source,
+    /// The name of the key that signed it.
+    Kid,
+    /// Why the request was refused.
+    Reason,
+    /// What became of the request.
+    Verdict,
+}
+
+impl StateField {
+    /// All of them.
+    pub const ALL: [Self; 7] = [
+        Self::Sub,
+        Self::Provider,
+        Self::Rule,
+        Self::Source,
+        Self::Kid,
+        Self::Reason,
+        Self::Verdict,
+    ];
+
+    /// The word in the configuration.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Sub => "sub",
+            Self::Provider => "provider",
+            Self::Rule => "rule",
+            Self::Source => "source",
+            Self::Kid => "kid",
+            Self::Reason => "reason",
+            Self::Verdict => "verdict",
+        }
+    }
 }

@@ -162,6 +162,13 @@ pub enum Counter {
     CsrfReport,
 }
 
+impl Counter {
+    /// The end of the metric's name.
+    pub fn word(self) -> &'static str {
+        COUNTERS.iter().find(|(other, _)| *other == self).map_or("", |(_, word)| word)
+    }
+}
+
 const COUNTERS: [(Counter, &str); 11] = [
     (Counter::Allowed, "allowed"),
     (Counter::AllowedPublic, "allowed_public"),

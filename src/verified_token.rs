@@ -100,11 +100,6 @@ impl VerifiedToken {
         }
     }
 
-    /// `kid`
-    pub fn key_id(&self) -> Option<&str> {
-        self.key_id.as_deref()
-    }
-
     /// Its dates.
     pub fn times(&self) -> Times {
         self.times
@@ -113,6 +108,11 @@ impl VerifiedToken {
     /// `sub`, if it is a string.
     pub fn subject(&self) -> Option<&str> {
         self.subject.as_deref()
+    }
+
+    /// The name of the key that signed it, if it gives one.
+    pub fn key_id(&self) -> Option<&str> {
+        self.key_id.as_deref()
     }
 
     /// What a SuperTokens session says besides.

@@ -5,7 +5,7 @@ use super::error::Place;
 use super::reader::{At, Field, Fields, Node};
 use crate::claim_headers::Encoding;
 use crate::csrf::{CsrfMode, MissingOrigin};
-use crate::policy::{Access, Forward, Mode};
+use crate::policy::{Access, Forward, Mode, StateField};
 use crate::provider::supertokens::{AntiCsrf, SigningKeys};
 use crate::provider::{DuplicateCookies, OnConflict, ProviderId};
 
@@ -566,11 +566,18 @@ impl<'a> Cache<'a> {
 
 /// `telemetry`
 pub(super) struct Telemetry<'a> {
+    pub(super) filter_state: Field<At<'a, Vec<At<'a, StateField>>>>,
     pub(super) log_denials: Field<At<'a, bool>>,
 }
 
 impl<'a> Telemetry<'a> {
     fn read(node: Node<'a>) -> Option<Self> {
-        node.object(|fields| Self { log_denials: fields.optional("log_denials", Node::flag) })
+        node.object(|fields| Self {
+            filter_state: fields.optional("filter_state", |node| {
+                let choices = StateField::ALL.map(|field| (field.name(), field));
+                node.list(|node| node.choice(&choices))
+            }),
+            log_denials: fields.optional("log_denials", Node::flag),
+        })
     }
 }

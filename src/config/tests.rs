@@ -13,7 +13,7 @@ use crate::extractor::Source;
 use crate::login::{Login, LoginPage, ReturnHosts};
 use crate::matcher::Host;
 use crate::path::{NormalPath, PathPolicy};
-use crate::policy::{Access, CacheLimits, Forward, Mode, ResponsePolicy, Rule};
+use crate::policy::{Access, CacheLimits, Forward, Mode, ResponsePolicy, Rule, StateField};
 use crate::provider::{DuplicateCookies, Issuers, OnConflict, Provider};
 
 fn whole() -> Value {
@@ -107,7 +107,7 @@ fn whole() -> Value {
         "insecure_public_by_default": false,
         "insecure_keep_override_headers": false,
         "cache": { "entries": 500, "bytes": "1MiB" },
-        "telemetry": { "log_denials": false },
+        "telemetry": { "filter_state": ["verdict", "sub"], "log_denials": false },
     })
 }
 
@@ -245,6 +245,7 @@ fn every_field_arrives() {
     assert_eq!(*allowed_origins, origins.map(|origin| origin.parse().unwrap()));
     assert_eq!(policy.cache, CacheLimits { entries: 500, bytes: 1 << 20 });
     assert!(!policy.log_denials);
+    assert_eq!(policy.filter_state, [StateField::Verdict, StateField::Sub]);
 }
 
 #[test]
@@ -336,6 +337,7 @@ fn defaults() {
     );
     let policy = loaded.policy;
     assert!(policy.rules.is_empty() && policy.paths.is_none() && policy.log_denials);
+    assert!(policy.filter_state.is_empty());
     assert_eq!(policy.cache, CacheLimits { entries: 10_000, bytes: 16 << 20 });
     let default = &policy.default;
     assert_eq!((default.access, default.forward), (Access::Required, Forward::Bearer));

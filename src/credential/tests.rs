@@ -76,8 +76,8 @@ fn choose(policy: &Policy, lines: &[(&str, &str)]) -> (String, usize) {
             format!("{}: newest", owners.join(","))
         }
         Err(NoCredential::Absent) => "missing".into(),
-        Err(NoCredential::Foreign(reason)) => format!("foreign {reason}"),
-        Err(NoCredential::Refused(reason)) => format!("refused {reason}"),
+        Err(NoCredential::Foreign(reason, _)) => format!("foreign {reason}"),
+        Err(NoCredential::Refused(reason, _)) => format!("refused {reason}"),
         Err(NoCredential::LegacySession(owner)) => format!("legacy session of {}", name(owner)),
     };
     (word, reads)

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::fmt::Write;
 use std::time::Duration;
 
+use crate::bytes;
 use crate::reason::Reason;
 use crate::time::UnixTime;
 
@@ -118,9 +119,7 @@ impl Journal {
 
 /// Cut, and without a byte that could end the line or look like another field.
 pub(super) fn escaped(value: &[u8]) -> String {
-    let cut = value.get(..MAX_VALUE_BYTES).unwrap_or(value);
-    let text = cut.escape_ascii().to_string().replace(' ', "\\x20");
-    if cut.len() < value.len() { format!("{text}…") } else { text }
+    bytes::escaped(value, MAX_VALUE_BYTES)
 }
 
 const WINDOW: Duration = Duration::from_secs(1);

@@ -39,7 +39,10 @@ pub(super) struct Refusal {
     pub(super) reason: Reason,
     pub(super) retry_after: Duration,
     pub(super) rule: Option<usize>,
+    /// To whom the token belongs.
     pub(super) provider: Option<ProviderId>,
+    /// In whose source something was that belongs to nobody.
+    pub(super) asked: Option<ProviderId>,
     pub(super) key_id: Option<Box<str>>,
     /// For the client alone, never for the log: it holds claims.
     pub(super) shortfall: Option<Shortfall>,
@@ -47,8 +50,15 @@ pub(super) struct Refusal {
 
 impl Refusal {
     pub(super) fn new(reason: Reason) -> Self {
-        let (rule, provider, key_id, shortfall) = (None, None, None, None);
-        Self { reason, retry_after: Duration::ZERO, rule, provider, key_id, shortfall }
+        Self {
+            reason,
+            retry_after: Duration::ZERO,
+            rule: None,
+            provider: None,
+            asked: None,
+            key_id: None,
+            shortfall: None,
+        }
     }
 
     pub(super) fn at(self, rule: usize) -> Self {

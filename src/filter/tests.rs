@@ -8,6 +8,7 @@ use self::world::{Request, START, World, key_set, one_provider, provider, token,
 use crate::filter::waiting::PATIENCE_FOR_NEWER_SET;
 use crate::jwks::fetch::{FetchError, FetchResponse};
 
+mod access_log;
 mod decision;
 mod random;
 mod responses;

@@ -117,6 +117,12 @@ pub(super) fn send_local_response(
     })
 }
 
+/// Sets a value of the stream of the effective context, which its access log can show.
+pub(super) fn set_property(path: &str, value: &[u8]) -> Result<(), Refused> {
+    // SAFETY: the host reads both slices during the call.
+    done(unsafe { proxy_set_property(path.as_ptr(), path.len(), value.as_ptr(), value.len()) })
+}
+
 /// Lets the request of the effective context go on.
 pub(super) fn resume_request() -> Result<(), Refused> {
     // SAFETY: takes no memory.
@@ -273,6 +279,12 @@ unsafe extern "C" {
         headers: *const u8,
         headers_size: usize,
         grpc_status: i32,
+    ) -> u32;
+    fn proxy_set_property(
+        path: *const u8,
+        path_size: usize,
+        value: *const u8,
+        value_size: usize,
     ) -> u32;
     fn proxy_continue_stream(stream: u32) -> u32;
     fn proxy_set_effective_context(id: u32) -> u32;

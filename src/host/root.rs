@@ -14,6 +14,7 @@ use proxy_wasm::types::LogLevel;
 
 use crate::config::{self, Loaded};
 use crate::edits::ResponseEdits;
+use crate::filter::access_log::StateEntry;
 use crate::filter::journal::{self, LogLine};
 use crate::filter::waiting::StreamId;
 use crate::filter::{Filter, Verdict};
@@ -83,6 +84,10 @@ impl Root {
             Verdict::Continue(_) => {}
             Verdict::Deny(_) => flush_log(&mut filter),
             Verdict::Wait => self.hasten(&filter, now),
+        }
+        for StateEntry { field, value } in filter.take_filter_state() {
+            // Without it the access log lacks a word, which is no reason to refuse a request.
+            let _ = abi::set_property(field.property(), value.as_bytes());
         }
         Some(verdict)
     }

@@ -16,7 +16,9 @@ use session_token_harness::keys::{Algorithm, SigningKey, jwks};
 use session_token_harness::server::{Protocol, ReceivedRequest, Server};
 use session_token_harness::workspace;
 
-use crate::shipped::{API, WWW, WWW_ONE_HOST, call_stock, get_from, shipped_session};
+use crate::shipped::{
+    API, SECOND_API, WWW, WWW_ONE_HOST, call_stock, get_from, shipped_session, vendors_session,
+};
 use crate::trial;
 use crate::world::{World, cookies_around};
 
@@ -35,15 +37,28 @@ fn one_request_a_scenario(world: &World) {
 
     let key = SigningKey::new(Algorithm::RS256, "k1");
     let _keys = taken(8081, || KeyServer::bind(local(8081), &jwks(&[&key])));
-    let clusters =
-        [("pages", 8082), ("api", 8083), ("api_pro", 8084), ("stock", 8086), ("priority", 8087)];
+    let vendors_key = key.with_kid("d-1");
+    let _auth = taken(8088, || KeyServer::bind(local(8088), &jwks(&[&vendors_key])));
+    let clusters = [
+        ("pages", 8082),
+        ("api", 8083),
+        ("api_pro", 8084),
+        ("stock", 8086),
+        ("priority", 8087),
+        ("api2", 8089),
+    ];
     let backends = clusters
         .map(|(name, port)| taken(port, || Backend::bind(name, local(port), Protocol::Http1)));
     let orders = |request: ReceivedRequest| call_stock(&request, local(8101));
     let _orders = taken(8085, || Server::bind(local(8085), orders));
 
     let func_e = install();
-    let files = [("one-host", 8090), ("two-hosts", 8080), ("service-to-service", 8100)];
+    let files = [
+        ("one-host", 8090),
+        ("two-hosts", 8080),
+        ("service-to-service", 8100),
+        ("shared-session", 8110),
+    ];
     let running = files.map(|(file, _)| Running::start(&func_e, file, world.binary().path()));
     for (run, (_, port)) in running.iter().zip(files) {
         run.wait_for(port);
@@ -52,6 +67,8 @@ fn one_request_a_scenario(world: &World) {
     let session = shipped_session(&key, "usr-1", "pro");
     let bearer = format!("Bearer {session}");
     let cookie = cookies_around(&session);
+    let shared = vendors_session(&vendors_key, "member", 60);
+    let shared_cookie = format!("sAccessToken={shared}");
     let rows = [
         (8090, get_from(WWW_ONE_HOST, "/api/x").header("cookie", &cookie), 2),
         (8080, get_from(WWW, "/api/x").header("cookie", &cookie), 2),
@@ -59,18 +76,23 @@ fn one_request_a_scenario(world: &World) {
         (8100, Request::get("/api/orders").header("authorization", &bearer), 4),
         // Through the proxies of two files, three hops in all.
         (8090, get_from(WWW_ONE_HOST, "/api/orders").header("cookie", &cookie), 4),
+        (8110, get_from(SECOND_API, "/orders").header("cookie", &shared_cookie), 5),
     ];
     for (port, request, backend) in rows {
         let exchange = Client::new(local(port)).send(request);
         exchange.expect_status(200);
         let received = backends[backend].take_last();
         let received = received.unwrap_or_else(|| exchange.fail("another backend"));
-        assert_eq!(received.headers.text("authorization"), Some(bearer.clone()));
+        let verified = if port == 8110 { format!("Bearer {shared}") } else { bearer.clone() };
+        assert_eq!(received.headers.text("authorization"), Some(verified));
         assert_eq!(received.headers.text("x-user-id").as_deref(), Some("usr-1"));
     }
-    for (port, host, path) in
-        [(8090, WWW_ONE_HOST, "/api/x"), (8080, API, "/api/x"), (8100, "orders", "/api/orders")]
-    {
+    for (port, host, path) in [
+        (8090, WWW_ONE_HOST, "/api/x"),
+        (8080, API, "/api/x"),
+        (8100, "orders", "/api/orders"),
+        (8110, SECOND_API, "/orders"),
+    ] {
         Client::new(local(port)).send(get_from(host, path)).expect_status(401);
     }
     for run in running {

@@ -20,6 +20,7 @@ use session_token_harness::envoy::{NEWEST, OLDEST};
 use crate::world::World;
 
 mod access;
+mod access_log;
 mod answers;
 mod claims;
 mod configuration;
@@ -31,6 +32,7 @@ mod keys;
 mod matching;
 mod metrics;
 mod outages;
+mod prometheus;
 mod readme;
 mod redirects;
 mod report;
@@ -41,6 +43,7 @@ mod site;
 mod supertokens;
 mod tokens;
 mod vendor_answers;
+mod vendor_sdks;
 mod waiting;
 mod world;
 
@@ -65,6 +68,7 @@ fn main() -> ExitCode {
         trials.extend(answers::trials(&world));
         trials.extend(redirects::trials(&world));
         trials.extend(vendor_answers::trials(&world));
+        trials.extend(vendor_sdks::trials(&world));
         trials.extend(tokens::trials(&world));
         trials.extend(supertokens::trials(&world));
         trials.extend(csrf::trials(&world));
@@ -72,6 +76,8 @@ fn main() -> ExitCode {
         trials.extend(report::trials(&world));
         trials.extend(hostile::trials(&world));
         trials.extend(metrics::trials(&world));
+        trials.extend(access_log::trials(&world));
+        trials.extend(prometheus::trials(&world));
         trials.extend(set_cookies::trials(&world));
         worlds.push(world);
     }

@@ -6,15 +6,16 @@ use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 
 use libtest_mimic::Trial;
+use serde_json::json;
 use session_token_harness::answer::Answer;
-use session_token_harness::backend::Backend;
+use session_token_harness::backend::{Backend, describe};
 use session_token_harness::bootstrap::Document;
 use session_token_harness::client::{Client, Exchange, Request, Response};
 use session_token_harness::envoy::{Envoy, EnvoyOptions};
 use session_token_harness::key_server::KeyServer;
 use session_token_harness::keys::{Algorithm, SigningKey, jwks};
 use session_token_harness::server::{ReceivedRequest, Server};
-use session_token_harness::token::tampered;
+use session_token_harness::token::{Token, tampered, unix_now};
 use session_token_harness::workspace;
 
 use crate::site::{end, expect_denied};
@@ -28,6 +29,7 @@ pub(crate) fn trials(world: &Arc<World>) -> Vec<Trial> {
         trial(world, "shipped::one_host", one_host),
         trial(world, "shipped::two_hosts", two_hosts),
         trial(world, "shipped::service_to_service", service_to_service),
+        trial(world, "shipped::shared_session", shared_session),
     ]
 }
 
@@ -37,6 +39,13 @@ pub(crate) const WWW_ONE_HOST: &str = "www.example.localhost:8090";
 pub(crate) const WWW: &str = "www.example.localhost:8080";
 pub(crate) const API: &str = "api.example.localhost:8080";
 const PAGE_ORIGIN: &str = "http://www.example.localhost:8080";
+
+const WWW_SHARED: &str = "www.example.localhost:8110";
+const PAGE_SHARED: &str = "http://www.example.localhost:8110";
+const FIRST_API: &str = "api.example.localhost:8110";
+pub(crate) const SECOND_API: &str = "api2.example.localhost:8110";
+const APP: &str = "app.example.localhost:8110";
+const REFRESH_COOKIE: &str = "sRefreshToken=new; Path=/auth/session/refresh; HttpOnly";
 
 /// A session as the shipped configurations want it.
 pub(crate) fn shipped_session(key: &SigningKey, user: &str, plan: &str) -> String {
@@ -53,9 +62,11 @@ fn every_file_is_tested(_: &World) {
     let files = fs::read_dir(workspace::root().join("envoy")).unwrap();
     let mut names: Vec<_> =
         files.map(|file| file.unwrap().file_name().into_string().unwrap()).collect();
-    names.retain(|name| name.ends_with(".yaml"));
+    names.retain(|name| name.ends_with(".yaml") && !name.starts_with("prometheus"));
     names.sort();
-    assert_eq!(names, ["one-host.yaml", "service-to-service.yaml", "two-hosts.yaml"]);
+    let tested =
+        ["one-host.yaml", "service-to-service.yaml", "shared-session.yaml", "two-hosts.yaml"];
+    assert_eq!(names, tested);
 }
 
 /// A shipped file at work, with a backend for each of its clusters but the key server's.
@@ -296,6 +307,174 @@ fn service_to_service(world: &World) {
         shipped.expect_refused(&client.send(request), "bad_signature");
     }
     end(world, shipped.envoy);
+}
+
+/// One session for two APIs, on two hosts and by path under one.
+fn shared_session(world: &World) {
+    let key = SigningKey::new(Algorithm::RS256, "d-1");
+    let auth = Server::start({
+        let keys = jwks(&[&key]);
+        move |request: ReceivedRequest| match request.path.as_str() {
+            "/auth/jwt/jwks.json" => Answer::json(&keys),
+            _ => Answer::json(describe("auth", &request))
+                .header("set-cookie", "sAccessToken=new; Path=/; HttpOnly; SameSite=Lax")
+                .header("set-cookie", REFRESH_COOKIE),
+        }
+    });
+    let shipped = Shipped::start(world, "shared-session.yaml", &[("auth", auth.address())]);
+    let client = shipped.envoy.client("edge");
+    let session = vendors_session(&key, "member", 60);
+    let with_session = |method: &str, host: &str, path: &str| {
+        Request::new(method, path)
+            .header("host", host)
+            .header("cookie", format!("a=1; sAccessToken={session}"))
+    };
+
+    for (host, path) in [
+        (WWW_SHARED, "/"),
+        (WWW_SHARED, "/login?return_to=x"),
+        (APP, "/assets/sessions.js"),
+        (APP, "/healthz"),
+    ] {
+        shipped.expect_at(&client.send(get_from(host, path)), "pages");
+    }
+    // The auth server's cookies: the session for all hosts, the refresh token for its own alone.
+    for host in [FIRST_API, APP] {
+        let request = Request::post("/auth/session/refresh", "").header("host", host);
+        let request = request.header("cookie", "sRefreshToken=r; sAccessToken=old");
+        let exchange = client.send(request);
+        let answer = exchange.expect_status(200);
+        let cookies: Vec<_> =
+            answer.headers.all("set-cookie").into_iter().map(String::from_utf8_lossy).collect();
+        let shared =
+            cookies.iter().filter(|line| line.contains("Domain=.example.localhost")).count();
+        let twins: Vec<_> = cookies.iter().filter(|line| line.contains("Max-Age=0")).collect();
+        assert!(cookies.len() == 3 && shared == 1 && twins.len() == 1, "{host}: {cookies:?}");
+        assert!(!twins[0].contains("Domain"), "{host}: {cookies:?}");
+        assert!(cookies.iter().any(|line| line == REFRESH_COOKIE), "{host}: {cookies:?}");
+        let echo = answer.json().to_string();
+        assert!(echo.contains("sRefreshToken=r; sAccessToken=old"), "untouched: {echo}");
+        assert!(!echo.contains("authorization"), "untouched: {echo}");
+    }
+    for (host, path, cluster, seen) in [
+        (FIRST_API, "/profile", "api", "/profile"),
+        (SECOND_API, "/orders?x=1", "api2", "/orders?x=1"),
+        (WWW_SHARED, "/account", "pages", "/account"),
+        (APP, "/api/profile", "api", "/profile"),
+        (APP, "/api2/orders?x=1", "api2", "/orders?x=1"),
+        (APP, "/account", "pages", "/account"),
+    ] {
+        let forged = with_session("GET", host, path).header("x-user-roles", "admin");
+        let received = shipped.expect_at(&client.send(forged), cluster);
+        assert_eq!(received.path, seen, "{host}{path}");
+        let bearer = format!("Bearer {session}");
+        expect_headers(
+            &received,
+            &[
+                ("authorization", &[&bearer]),
+                ("cookie", &["a=1"]),
+                ("x-user-id", &["usr-1"]),
+                ("x-user-plan", &["pro"]),
+                ("x-user-roles", &["member"]),
+            ],
+        );
+    }
+    // Both ways to the second API ask for the role.
+    let admin = vendors_session(&key, "admin", 60);
+    for (host, path) in [(SECOND_API, "/admin"), (APP, "/api2/Admin/x")] {
+        let exchange = client.send(with_session("GET", host, path));
+        exchange.expect("a claim rule", |answer| {
+            answer.status == 403 && answer.json()["message"] == "invalid claim"
+        });
+        assert!(shipped.received().is_none());
+        let request = get_from(host, path).header("cookie", format!("sAccessToken={admin}"));
+        shipped.expect_at(&client.send(request), "api2");
+    }
+    // What the vendor's front end understands, and may read.
+    let expired = format!("sAccessToken={}", vendors_session(&key, "member", -60));
+    for (cookie, message) in [("a=1", "unauthorised"), (&expired, "try refresh token")] {
+        let request = get_from(SECOND_API, "/orders").header("cookie", cookie);
+        let exchange = client.send(request.header("origin", PAGE_SHARED));
+        exchange.expect(message, |answer| {
+            answer.status == 401
+                && answer.body == json!({ "message": message }).to_string().as_bytes()
+        });
+        exchange.expect("an answer that the page may read", |answer| {
+            answer.headers.all("access-control-allow-origin") == [PAGE_SHARED.as_bytes()]
+                && answer.headers.all("access-control-allow-credentials") == [b"true"]
+        });
+    }
+    assert!(shipped.received().is_none());
+    // Who may post with the cookie, and who may not.
+    for (host, path) in [(SECOND_API, "/orders"), (APP, "/api2/orders")] {
+        for (origin, site, status) in [
+            (PAGE_SHARED, "same-site", 200),
+            ("http://blog.example.localhost:8111", "same-site", 403),
+            ("http://evil.localhost:8111", "cross-site", 403),
+        ] {
+            let request = with_session("POST", host, path)
+                .header("origin", origin)
+                .header("sec-fetch-site", site)
+                .header("content-type", "text/plain");
+            let exchange = client.send(request);
+            match status {
+                200 => drop(shipped.expect_at(&exchange, "api2")),
+                _ => {
+                    exchange.expect("cross_site", |answer| {
+                        answer.status == 403 && answer.json()["message"] == "cross_site"
+                    });
+                    assert!(shipped.received().is_none());
+                }
+            }
+        }
+    }
+    for (origin, granted) in [(PAGE_SHARED, true), ("http://blog.example.localhost:8111", false)] {
+        let preflight = Request::new("OPTIONS", "/orders")
+            .header("host", SECOND_API)
+            .header("origin", origin)
+            .header("access-control-request-method", "POST")
+            .header("access-control-request-headers", "content-type,rid,st-auth-mode");
+        client.send(preflight).expect("a preflight answered by Envoy", |answer| {
+            let allowed = answer.headers.text("access-control-allow-origin");
+            answer.status == 200 && (allowed.as_deref() == Some(origin)) == granted
+        });
+        assert!(shipped.received().is_none(), "no preflight reaches a backend");
+    }
+    // People are led to the login page, and told the way back to the hosts of pages.
+    for (host, path, return_to) in [
+        (WWW_SHARED, "/account?x=1", "http%3A%2F%2Fwww.example.localhost%3A8110%2Faccount%3Fx%3D1"),
+        (APP, "/account", "http%3A%2F%2Fapp.example.localhost%3A8110%2Faccount"),
+        (SECOND_API, "/orders", ""),
+    ] {
+        let request = get_from(host, path).header("sec-fetch-mode", "navigate");
+        let exchange = client.send(request.header("accept", "text/html"));
+        let location = format!("{PAGE_SHARED}/login?return_to={return_to}");
+        exchange.expect(&location, |answer| {
+            answer.status == 302 && answer.headers.all("location") == [location.as_bytes()]
+        });
+        assert!(shipped.received().is_none());
+    }
+    end(world, shipped.envoy);
+}
+
+/// A session as SuperTokens signs it, with `seconds` left.
+pub(crate) fn vendors_session(key: &SigningKey, role: &str, seconds: i64) -> String {
+    let now = i64::try_from(unix_now()).unwrap();
+    let claims = json!({
+        "iss": "http://api.example.localhost:8110/auth",
+        "sub": "usr-1",
+        "rsub": "usr-1",
+        "tId": "public",
+        "iat": now - 60,
+        "exp": now + seconds,
+        "sessionHandle": "handle-1",
+        "refreshTokenHash1": "hash-1",
+        "parentRefreshTokenHash1": null,
+        "antiCsrfToken": null,
+        "st-role": { "v": [role], "t": now },
+        "plan": "pro",
+    });
+    Token::new(claims).header("version", "5").signed_by(key)
 }
 
 /// The orders service: passes on the credential that it received, and claims a plan of its own,

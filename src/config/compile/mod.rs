@@ -16,7 +16,7 @@ use crate::csrf::METHOD_OVERRIDES;
 use crate::kept_claims::ClaimPaths;
 use crate::origin::Origin;
 use crate::path::PathPolicy;
-use crate::policy::{CacheLimits, CookiePolicy, Policy, ResponsePolicy, Rule};
+use crate::policy::{CacheLimits, CookiePolicy, Policy, ResponsePolicy, Rule, StateField};
 use crate::provider::{Provider, ProviderId};
 use crate::request::HeaderName;
 use crate::sanitizer::Sanitizer;
@@ -98,8 +98,7 @@ pub(super) fn compile(raw: raw::Root<'_>) -> Option<Policy> {
         app.check_shared_sessions(shares);
     }
     let cache = cache.read_or(DEFAULT_CACHE, cache_limits);
-    let log_denials =
-        telemetry.read_or(true, |raw::Telemetry { log_denials }| log_denials.value_or(true));
+    let telemetry = telemetry.read_or((Vec::new(), true), telemetry_policy);
 
     let (mut providers, (rules, default)) = (providers?, rules?);
     let kept_claims = Rc::new(kept_claims);
@@ -112,6 +111,7 @@ pub(super) fn compile(raw: raw::Root<'_>) -> Option<Policy> {
         unwanted.extend(override_headers(&rules));
     }
     let looks_at_path = rules.iter().any(|rule| rule.matches.looks_at_path());
+    let (filter_state, log_denials) = telemetry?;
     Some(Policy {
         providers,
         rules,
@@ -122,7 +122,8 @@ pub(super) fn compile(raw: raw::Root<'_>) -> Option<Policy> {
         csrf: csrf?,
         responses: responses?,
         cache: cache?,
-        log_denials: log_denials?,
+        log_denials,
+        filter_state,
     })
 }
 
@@ -183,6 +184,19 @@ fn cache_limits(raw: raw::Cache<'_>) -> Option<CacheLimits> {
         bytes
     });
     Some(CacheLimits { entries: entries?, bytes: bytes? })
+}
+
+/// What the access log can show, and whether denials are logged.
+fn telemetry_policy(raw: raw::Telemetry<'_>) -> Option<(Vec<StateField>, bool)> {
+    let raw::Telemetry { filter_state, log_denials } = raw;
+    let filter_state = filter_state.read_or(Vec::new(), |fields| {
+        let mut seen = Vec::new();
+        for At { place, value } in &fields.value {
+            refuse_repeated(&mut seen, *value, place);
+        }
+        Some(fields.value.into_iter().map(|field| field.value).collect())
+    });
+    Some((filter_state?, log_denials.value_or(true)?))
 }
 
 /// Headers by which some backends let a client name another path or method than the request's.

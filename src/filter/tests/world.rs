@@ -284,10 +284,15 @@ impl World {
     pub(super) fn resumed(&mut self) -> Vec<Outcome> {
         let mut outcomes = Vec::new();
         while let Some(stream) = self.filter.poll_ready() {
-            let request = self.paused.remove(&stream).unwrap();
-            outcomes.push(self.decide(stream, request));
+            outcomes.push(self.resume(stream));
         }
         outcomes
+    }
+
+    /// What became of a stream that was woken.
+    pub(super) fn resume(&mut self, stream: StreamId) -> Outcome {
+        let request = self.paused.remove(&stream).unwrap();
+        self.decide(stream, request)
     }
 
     /// The words of what became of the only stream that was woken.

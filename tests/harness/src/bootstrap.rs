@@ -141,6 +141,12 @@ impl Listener {
         self
     }
 
+    /// Another format of the access log: Envoy's `log_format`.
+    pub fn access_log(mut self, format: Value) -> Self {
+        self.manager["access_log"][0]["typed_config"]["log_format"] = format;
+        self
+    }
+
     /// Lets `Upgrade: websocket` through.
     pub fn websocket(self) -> Self {
         self.manager_with(json!({ "upgrade_configs": [{ "upgrade_type": "websocket" }] }))

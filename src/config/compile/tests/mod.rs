@@ -153,11 +153,26 @@ fn answers_paths_and_cache() {
         ),
         (
             "telemetry",
-            top(json!({ "telemetry": { "log_denials": "no", "filter_state": ["sub"] } })),
+            top(json!({ "telemetry": { "log_denials": "no", "dashboard": true } })),
             &[
                 "telemetry.log_denials: \"no\" must be true or false",
-                "telemetry.filter_state: unknown field; known here: log_denials",
+                "telemetry.dashboard: unknown field; known here: filter_state, log_denials",
             ],
+        ),
+        (
+            "a filter state of what is not known, and of one thing twice",
+            top(json!({ "telemetry": { "filter_state": ["sub", "email", "kid", "sub", 5] } })),
+            &[
+                "telemetry.filter_state[1]: \"email\" must be one of sub, provider, rule, source, \
+                 kid, reason, verdict",
+                "telemetry.filter_state[4]: 5 must be a string",
+                "telemetry.filter_state[3]: is the same as telemetry.filter_state[0]",
+            ],
+        ),
+        (
+            "a filter state that is no list",
+            top(json!({ "telemetry": { "filter_state": "sub" } })),
+            &["telemetry.filter_state: must be a list, not a string"],
         ),
         (
             "what later versions know",

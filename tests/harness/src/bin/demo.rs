@@ -54,9 +54,10 @@ fn main() -> ExitCode {
 
 fn welcome(demo: &Demo) -> String {
     format!(
-        "\n  The page   http://www.example.localhost:8080\
-         \n  Its API    http://api.example.localhost:8080\
-         \n\n  Three Envoys run the files of envoy/ ({}).\
+        "\n  The page             http://www.example.localhost:8080\
+         \n  Its API              http://api.example.localhost:8080\
+         \n  One session, 2 APIs  http://www.example.localhost:8110\
+         \n\n  Four Envoys run the files of envoy/ ({}).\
          \n  Ctrl-C ends everything.\n",
         demo.envoy_origin()
     )

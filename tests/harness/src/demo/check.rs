@@ -20,7 +20,7 @@ use super::cases::{Carry, Case, Expect, First, Host, Plan, TokenKind, cases};
 use super::ports::{
     API_ORIGIN, ISSUER, ISSUER_ORIGIN, ONE_HOST, ONE_HOST_ORIGIN, TWO_HOSTS, TWO_HOSTS_ORIGIN,
 };
-use super::{Demo, loopback};
+use super::{Demo, flow_check, loopback};
 use crate::client::{Client, Request, Response};
 
 /// What came of every case.
@@ -29,15 +29,16 @@ pub struct CheckReport {
     rows: Vec<Row>,
 }
 
+/// One case, or one flow.
 #[derive(Debug)]
-struct Row {
+pub(super) struct Row {
     page: &'static str,
     case: String,
     came: String,
     misses: Vec<String>,
 }
 
-/// Plays every case behind both pages, with a plan each.
+/// Plays every case behind both pages, with a plan each; then every flow.
 pub fn check(_running: &Demo) -> CheckReport {
     let mut rows = Vec::new();
     for (origin, port, plan) in
@@ -52,7 +53,15 @@ pub fn check(_running: &Demo) -> CheckReport {
         }
         rows.push(page.row("preflight of a foreign origin", Page::foreign_preflight));
     }
+    rows.extend(flow_check::rows());
     CheckReport { rows }
+}
+
+impl Row {
+    pub(super) fn new(page: &'static str, case: &str, played: Played) -> Self {
+        let (came, misses) = played.unwrap_or_else(|error| (String::new(), vec![error]));
+        Self { page, case: case.to_owned(), came, misses }
+    }
 }
 
 impl CheckReport {
@@ -91,12 +100,11 @@ struct Page {
 }
 
 /// What came, in a few words; or what was not as expected.
-type Played = Result<(String, Vec<String>), String>;
+pub(super) type Played = Result<(String, Vec<String>), String>;
 
 impl Page {
     fn row(&mut self, case: &str, play: impl FnOnce(&mut Self) -> Played) -> Row {
-        let (came, misses) = play(self).unwrap_or_else(|error| (String::new(), vec![error]));
-        Row { page: self.origin, case: case.to_owned(), came, misses }
+        Row::new(self.origin, case, play(self))
     }
 
     fn opens(&mut self) -> Played {
@@ -279,14 +287,19 @@ fn judge(
     }
 }
 
-fn differ<T: PartialEq + fmt::Debug>(misses: &mut Vec<String>, what: &str, came: &T, wanted: &T) {
+pub(super) fn differ<T: PartialEq + fmt::Debug>(
+    misses: &mut Vec<String>,
+    what: &str,
+    came: &T,
+    wanted: &T,
+) {
     if came != wanted {
         misses.push(format!("{what}: expected {wanted:?}, got {came:?}"));
     }
 }
 
 /// The values of a header, as the echo of a backend lists them.
-fn values(echo: &Value, name: &str) -> Vec<String> {
+pub(super) fn values(echo: &Value, name: &str) -> Vec<String> {
     let lines = echo["headers"].as_array().map(Vec::as_slice).unwrap_or_default();
     lines
         .iter()
@@ -320,7 +333,7 @@ fn claims_of(token: &str) -> Value {
     serde_json::from_slice(&payload).unwrap_or_default()
 }
 
-fn host_of(origin: &str) -> &str {
+pub(super) fn host_of(origin: &str) -> &str {
     origin.trim_start_matches("http://")
 }
 

@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 
 use super::cases::{Plan, TokenKind};
 use super::ports::{ISSUER_ORIGIN, ONE_HOST_ORIGIN, PROJECT_ID, TWO_HOSTS_ORIGIN};
+use super::random_id;
 use crate::answer::Answer;
 use crate::keys::{Algorithm, SigningKey, jwks};
 use crate::server::ReceivedRequest;
@@ -214,13 +215,6 @@ fn new_key() -> SigningKey {
     let mut kid = random_id();
     kid.truncate(8);
     SigningKey::generate(Algorithm::RS256, &format!("key-{kid}"))
-}
-
-/// 128 bits in hexadecimal.
-fn random_id() -> String {
-    let mut bytes = [0; 16];
-    getrandom::fill(&mut bytes).unwrap_or_else(|error| panic!("no randomness: {error}"));
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// `None`: refuse. `Some(None)`: not a browser's cross-origin request.

@@ -1,17 +1,23 @@
 //! The demo: every part that stands around the filter in real life, on one machine.
 //!
-//! Three Envoys run the shipped configurations as they are. Around them, on the ports that those
-//! files name: an issuer that plays Corbado's Frontend API, the page, two echo backends, and a
-//! service that calls another. Everything real is real: the filter, Envoy, RS256 keys (made at
-//! start, gone at the end), cookies set by script, preflights sent by the browser.
+//! Four Envoys run the shipped configurations as they are. Around them, on the ports that those
+//! files name: an issuer that plays Corbado's Frontend API, an auth server in SuperTokens' manner,
+//! the pages, echo backends, and a service that calls another. Everything real is real: the
+//! filter, Envoy, RS256 keys (made at start, gone at the end), cookies that a script or an answer
+//! sets, preflights sent by the browser, pages of other origins that it must not trust.
 //!
-//! The cases that the page offers are one list, [`cases`], which [`check`] plays without a
-//! browser.
+//! What the pages offer are two lists: [`cases`], one request each, and [`flows`], several
+//! requests of one browser. [`check`] plays both without a browser.
 
+mod auth_server;
 mod cases;
 mod check;
+mod flow_check;
+mod flows;
 mod issuer;
+mod jar;
 mod orders;
+mod outsiders;
 mod pages;
 mod ports;
 
@@ -20,14 +26,15 @@ use std::fs;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 pub use check::{CheckReport, check};
+use serde_json::json;
 
 use crate::answer::Answer;
 use crate::backend::describe;
 use crate::envoy::{BinaryError, Envoy, EnvoyBinary, EnvoyError, EnvoyOptions};
-use crate::server::{Handler, Server};
+use crate::server::{Handler, ReceivedRequest, Server};
 use crate::workspace;
 
 /// The running demo. Dropping it ends all of it, the Envoys first.
@@ -74,11 +81,15 @@ impl Demo {
     pub fn start_in(binary: &EnvoyBinary) -> Result<Self, DemoError> {
         ready_to_start()?;
 
-        let issuer = Arc::new(issuer::Issuer::new());
+        let issuer = issuer::Issuer::new();
+        let auth_server = auth_server::AuthServer::new();
         let mut servers = vec![
             serve(ports::ISSUER, move |request| issuer.answer(&request))?,
             serve(ports::PAGES, pages::answer)?,
             serve(ports::ORDERS, orders::answer)?,
+            serve(ports::AUTH, move |request| auth_server.answer(&request))?,
+            serve(ports::API2, second_api())?,
+            serve(ports::OUTSIDERS, outsiders::answer)?,
         ];
         for (name, port) in [
             ("api", ports::API),
@@ -122,7 +133,26 @@ fn ready_to_start() -> Result<(), DemoError> {
     ports::all_free()
 }
 
-/// All three start at the same time: loading the module is most of it.
+/// The second API of the shared session. It counts what was posted to it: a page of another origin
+/// can't be asked whether it was refused, this API can.
+fn second_api() -> impl Handler {
+    let posts = AtomicU32::new(0);
+    move |request: ReceivedRequest| {
+        let added = u32::from(request.method == "POST");
+        let mut body = describe("api2", &request);
+        body["posts"] = json!(posts.fetch_add(added, Ordering::SeqCst) + added);
+        Answer::json(body)
+    }
+}
+
+/// 128 bits in hexadecimal.
+fn random_id() -> String {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes).unwrap_or_else(|error| panic!("no randomness: {error}"));
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// All four start at the same time: loading the module is most of it.
 fn start_envoys(binary: &EnvoyBinary) -> Result<Vec<(&'static str, Envoy)>, DemoError> {
     std::thread::scope(|scope| {
         let starting: Vec<_> = CONFIGURATIONS
@@ -220,5 +250,9 @@ impl fmt::Display for DemoError {
 
 impl std::error::Error for DemoError {}
 
-const CONFIGURATIONS: [&str; 3] =
-    ["envoy/one-host.yaml", "envoy/two-hosts.yaml", "envoy/service-to-service.yaml"];
+const CONFIGURATIONS: [&str; 4] = [
+    "envoy/one-host.yaml",
+    "envoy/two-hosts.yaml",
+    "envoy/service-to-service.yaml",
+    "envoy/shared-session.yaml",
+];

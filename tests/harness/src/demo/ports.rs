@@ -14,6 +14,8 @@ pub(super) const ONE_HOST: u16 = 8090;
 pub(super) const ORDERS_HOP: u16 = 8100;
 /// The hop in front of stock, in `envoy/service-to-service.yaml`.
 pub(super) const STOCK_HOP: u16 = 8101;
+/// The Envoy of `envoy/shared-session.yaml`.
+pub(super) const SHARED_SESSION: u16 = 8110;
 
 pub(super) const ISSUER: u16 = 8081;
 pub(super) const PAGES: u16 = 8082;
@@ -22,6 +24,10 @@ pub(super) const API_PRO: u16 = 8084;
 pub(super) const ORDERS: u16 = 8085;
 pub(super) const STOCK: u16 = 8086;
 pub(super) const STOCK_PRIORITY: u16 = 8087;
+pub(super) const AUTH: u16 = 8088;
+pub(super) const API2: u16 = 8089;
+/// Where pages come from that the demo's own hosts must not trust. No Envoy stands before it.
+pub(super) const OUTSIDERS: u16 = 8111;
 
 /// The page behind `envoy/two-hosts.yaml`.
 pub(super) const TWO_HOSTS_ORIGIN: &str = "http://www.example.localhost:8080";
@@ -31,6 +37,16 @@ pub(super) const API_ORIGIN: &str = "http://api.example.localhost:8080";
 pub(super) const ONE_HOST_ORIGIN: &str = "http://www.example.localhost:8090";
 /// The issuer, as browsers, tokens and the shipped configurations name it.
 pub(super) const ISSUER_ORIGIN: &str = "http://auth.example.localhost:8081";
+/// The page behind `envoy/shared-session.yaml`, and the two APIs that share its session.
+pub(super) const SHARED_SESSION_ORIGIN: &str = "http://www.example.localhost:8110";
+pub(super) const FIRST_API_ORIGIN: &str = "http://api.example.localhost:8110";
+pub(super) const SECOND_API_ORIGIN: &str = "http://api2.example.localhost:8110";
+/// The same page with both APIs under its own host, by path.
+pub(super) const BY_PATH_ORIGIN: &str = "http://app.example.localhost:8110";
+/// A page of the same site that is none of ours: the browser adds the session to its requests.
+pub(super) const SIBLING_ORIGIN: &str = "http://blog.example.localhost:8111";
+/// A page of another site.
+pub(super) const FOREIGN_ORIGIN: &str = "http://evil.localhost:8111";
 /// The project of the shipped configurations.
 pub(super) const PROJECT_ID: &str = "pro-1234567890";
 
@@ -51,7 +67,7 @@ fn answers_on_ipv6(port: u16) -> bool {
     TcpStream::connect_timeout(&address, Duration::from_millis(200)).is_ok()
 }
 
-const ALL: [u16; 11] = [
+const ALL: [u16; 15] = [
     TWO_HOSTS,
     ISSUER,
     PAGES,
@@ -63,6 +79,10 @@ const ALL: [u16; 11] = [
     ONE_HOST,
     ORDERS_HOP,
     STOCK_HOP,
+    SHARED_SESSION,
+    AUTH,
+    API2,
+    OUTSIDERS,
 ];
 
 #[cfg(test)]
@@ -79,11 +99,17 @@ mod tests {
         let mut ports = BTreeSet::new();
         for file in super::super::CONFIGURATIONS {
             let text = std::fs::read_to_string(workspace::root().join(file)).unwrap();
-            assert!(text.contains(ISSUER_ORIGIN), "{file} takes keys from the demo's issuer");
-            assert!(text.contains(PROJECT_ID), "{file} is for the demo's project");
+            let names: &[&str] = match file {
+                "envoy/shared-session.yaml" => &[FIRST_API_ORIGIN, SHARED_SESSION_ORIGIN],
+                _ => &[ISSUER_ORIGIN, PROJECT_ID],
+            };
+            for name in names {
+                assert!(text.contains(name), "{file} does not name {name}");
+            }
             let document: Value = yaml_serde::from_str(&text).unwrap();
             collect_ports(&document["static_resources"], &mut ports);
         }
+        ports.insert(u64::from(OUTSIDERS));
         assert_eq!(ports, ALL.into_iter().map(u64::from).collect());
     }
 

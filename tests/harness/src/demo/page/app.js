@@ -4,9 +4,11 @@
 // The order here: session, playing a case, judging it, showing it, start.
 // `demo --check` plays and judges the same list without a browser.
 
-'use strict';
+import {
+  $, el, headerOf, claimsOf, echoOf, received, showScenarios, statusLine, side, refused,
+  answerCard,
+} from './show.js';
 
-const $ = (id) => document.getElementById(id);
 const emptyCard = $('empty'); // taken out of the page while a result is shown
 const emptyText = $('empty-text');
 const SESSION_COOKIE = 'cbo_session_token';
@@ -63,10 +65,6 @@ async function refresh() {
   }
 }
 
-const decode = (part) => JSON.parse(new TextDecoder().decode(
-  Uint8Array.from(atob(part.replace(/-/g, '+').replace(/_/g, '/')), (c) => c.charCodeAt(0))));
-const headerOf = (token) => decode(token.split('.')[0]);
-const claimsOf = (token) => decode(token.split('.')[1]);
 const secondsLeft = () => Math.floor(claimsOf(session.token).exp - Date.now() / 1000);
 
 /** Every second: the clock in the bar; and a new token when under a minute is left. */
@@ -133,9 +131,6 @@ async function play(kase) {
   }
 }
 
-/** A backend's echo is { backend, method, path, headers: [[name, value]], next? }. */
-const echoOf = (body) => (body && Array.isArray(body.headers) ? body : null);
-const received = (echo, name) => echo.headers.filter(([n]) => n === name).map(([, v]) => v);
 const planOf = (token) => { try { return claimsOf(token).plan; } catch { return undefined; } };
 const forPlan = (backend, token) => (typeof backend === 'object' ? backend[planOf(token)] : backend);
 
@@ -204,16 +199,6 @@ async function runAll() {
 
 // ---------------------------------------------------------------- Showing it
 
-function el(tag, attributes = {}, ...children) {
-  const node = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) {
-    if (name.startsWith('on')) node.addEventListener(name.slice(2), value);
-    else if (value !== null && value !== undefined && value !== false) node.setAttribute(name, value === true ? '' : value);
-  }
-  node.append(...children.flat().filter((child) => child !== null && child !== undefined && child !== false));
-  return node;
-}
-
 function showSession() {
   const on = session !== null;
   $('login').hidden = on;
@@ -262,7 +247,8 @@ function showCases(busy = null) {
       const state = kase.id === busy ? 'busy' : !result ? '' : result.misses.length ? 'fail' : 'pass';
       return el('button', {
         class: `case ${state}`, id: `case-${kase.id}`, 'aria-current': current === kase ? 'true' : null,
-        disabled: playing || (needsSession(kase) && !session), title: kase.about,
+        disabled: playing || (needsSession(kase) && !session),
+        title: result?.misses.length ? result.misses.join('; ') : kase.about,
         onclick: () => run(kase),
       },
       el('span', { class: 'mark', 'aria-label': state || 'not run' }, state === 'pass' ? '✓' : state === 'fail' ? '✗' : ''),
@@ -298,17 +284,6 @@ function showResult(busy = null) {
   ].filter(Boolean));
 }
 
-function statusLine(exchange) {
-  const reason = exchange.body?.reason ?? exchange.body?.next?.body?.reason;
-  return el('div', { class: 'line' },
-    el('span', { class: 'url' }, `GET ${exchange.url}`),
-    exchange.preflight && el('span', { class: 'pill', title: 'The browser asked with OPTIONS first; Envoy’s CORS filter answered.' }, 'after a preflight'),
-    el('span', { class: 'dim' }, `${exchange.ms.toFixed(exchange.ms < 10 ? 1 : 0)} ms`),
-    reason && el('span', { class: 'pill bad' }, reason),
-    el('span', { class: `pill ${exchange.status >= 200 && exchange.status < 300 ? 'good' : 'bad'}` },
-      `${exchange.status || ''} ${exchange.statusText}`.trim()));
-}
-
 /** The columns: what was sent, what the backend received, what the next backend received. */
 function sides(exchange) {
   const echo = echoOf(exchange.body);
@@ -326,52 +301,6 @@ function sides(exchange) {
       : refused('stock received', next.body?.reason ?? String(next.status), 'Refused by the proxy in front of stock.'));
   }
   return columns;
-}
-
-/** Headers that tell the story come first; the rest is one click away. */
-const STORY = ['host', 'origin', 'authorization', 'cookie', 'x-user-id', 'x-user-plan'];
-
-function side(title, headers, { token, before, after }) {
-  const rank = (name) => (STORY.includes(name) ? STORY.indexOf(name) : 99);
-  const story = headers.filter(([name]) => rank(name) < 99).sort(([a], [b]) => rank(a) - rank(b));
-  const rest = headers.filter(([name]) => rank(name) === 99);
-  return el('section', { class: 'side' },
-    el('h3', {}, title),
-    el('dl', {}, story.map(([name, value]) => {
-      const was = before?.find(([n]) => n === name)?.[1];
-      const will = after?.find(([n]) => n === name)?.[1];
-      let mark = null;
-      if (before && name !== 'host' && was !== value) {
-        const stripped = name === 'cookie' && was?.includes(SESSION_COOKIE);
-        mark = ['new', stripped ? 'session stripped' : name === 'authorization' ? (was ? 'replaced' : 'moved here') : name.startsWith('x-user') ? 'verified claim' : 'changed'];
-      }
-      if (after && name === 'cookie' && value.includes(SESSION_COOKIE)) mark = ['moved', 'session taken out'];
-      if (after && name !== 'host' && name !== 'cookie' && name !== 'authorization' && name !== 'origin' && will !== value) mark = ['gone', 'removed'];
-      return el('div', { class: mark?.[0] ?? null },
-        el('dt', {}, name, mark && el('i', {}, mark[1])),
-        el('dd', {}, mark?.[0] === 'gone' ? el('s', {}, value) : shortened(value, token)));
-    })),
-    rest.length > 0 && el('details', {}, el('summary', {}, `${rest.length} more header${rest.length > 1 ? 's' : ''}`),
-      el('dl', {}, rest.map(([name, value]) => el('div', {}, el('dt', {}, name), el('dd', {}, shortened(value, token)))))));
-}
-
-function refused(title, reason, sentence) {
-  return el('section', { class: 'side' }, el('h3', {}, title),
-    el('div', { class: 'nothing' }, el('b', { class: 'mono' }, reason ?? 'refused'), el('span', {}, sentence)));
-}
-
-/** Tokens inside a value become short chips; the case's own token has the accent's colour. */
-function shortened(value, token) {
-  return value.split(/([\w-]{8,}\.[\w-]{8,}\.[\w-]*)/).map((part, index) => (index % 2 === 0 ? part
-    : el('span', { class: `jwt${part === token ? '' : ' off'}`, title: part }, `${part.slice(0, 8)}…${part.slice(-6)}`)));
-}
-
-function answerCard(exchange) {
-  const echo = echoOf(exchange.body);
-  const body = exchange.body ? JSON.stringify(echo ? { ...echo, headers: `${echo.headers.length} headers, see above`, next: echo.next && { status: echo.next.status } } : exchange.body, null, 2) : exchange.text;
-  return el('details', { open: true },
-    el('summary', {}, 'The answer'),
-    el('pre', {}, exchange.headers.map(([name, value]) => [el('b', {}, `${name}: `), `${value}\n`]).flat(), '\n', body));
 }
 
 function tokenCard(exchange) {
@@ -421,6 +350,7 @@ async function start() {
   demo = await (await fetch('/assets/cases.json')).json();
   document.cookie = 'theme=warm; path=/; max-age=3600; samesite=lax'; // a cookie that is not ours to touch
 
+  showScenarios(demo.pages);
   const here = location.origin === demo.one_host;
   $('where').replaceChildren('This page came through ', el('code', {}, here ? 'envoy/one-host.yaml' : 'envoy/two-hosts.yaml'), '. The same behind ',
     el('a', { href: here ? demo.two_hosts : demo.one_host }, here ? 'envoy/two-hosts.yaml' : 'envoy/one-host.yaml'));
