@@ -27,7 +27,7 @@ use crate::reason::Reason;
 use crate::time::UnixTime;
 
 /// Everything that a rule asks for beyond a valid token.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Demands {
     /// `max_auth_age`
     pub max_auth_age: Option<MaxAuthAge>,
@@ -58,7 +58,7 @@ impl Demands {
 }
 
 /// `max_auth_age`: how long ago the user may have logged in.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct MaxAuthAge {
     /// The limit.
     pub limit: Duration,
@@ -90,7 +90,7 @@ impl MaxAuthAge {
 }
 
 /// `require`, or a part of it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum Requirement {
     /// Every one of these.
     All(Vec<Requirement>),
@@ -174,7 +174,7 @@ impl Requirement {
 }
 
 /// What a claim must be.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum ClaimTest {
     /// This value.
     Equals(Value),

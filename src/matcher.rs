@@ -71,6 +71,13 @@ impl RuleMatch {
                 .is_none_or(|pattern| path.is_some_and(|path| pattern.matches(path)))
     }
 
+    /// What it matches on this host alone; nothing if it matches nothing there.
+    pub fn on_host(&self, host: &HostPattern) -> Option<Self> {
+        let matches_there =
+            self.hosts.is_empty() || self.hosts.iter().any(|pattern| pattern.covers(host));
+        matches_there.then(|| Self { hosts: vec![host.clone()], ..self.clone() })
+    }
+
     /// Whether everything that `later` matches is matched by this one too, as far as that can be
     /// told from the patterns' texts: a rule after it would never decide.
     pub fn covers(&self, later: &Self) -> bool {

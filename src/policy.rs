@@ -50,7 +50,7 @@ impl Policy {
 }
 
 /// One rule, with everything that it inherits from `default` filled in.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Rule {
     /// For logs; `rules[3]` when the configuration gives none, `default` for the default.
     pub name: Rc<str>,

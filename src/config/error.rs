@@ -1,5 +1,6 @@
 //! What is found while a configuration is read: errors, warnings and notes, each with its place.
 
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::fmt;
 
@@ -48,59 +49,83 @@ pub(super) struct Findings {
     pub(super) errors: RefCell<Vec<ConfigError>>,
     pub(super) warnings: RefCell<Vec<ConfigWarning>>,
     pub(super) notes: RefCell<Vec<String>>,
+    /// Those of all places.
+    pub(super) paths: RefCell<Vec<String>>,
 }
 
 /// A place in the configuration, at which something can be found.
-#[derive(Clone, Debug)]
+///
+/// It owns nothing, so that what holds places has nothing to drop: code for that was 12 kB of the
+/// module.
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Place<'a> {
-    path: String,
+    /// Where its path is among the findings'.
+    index: usize,
     findings: &'a Findings,
 }
 
 impl<'a> Place<'a> {
     /// The configuration as a whole.
     pub(super) fn root(findings: &'a Findings) -> Self {
-        Self { path: String::new(), findings }
+        Self::new(String::new(), findings)
+    }
+
+    fn new(path: String, findings: &'a Findings) -> Self {
+        let mut paths = findings.paths.borrow_mut();
+        let index = paths.len();
+        paths.push(path);
+        Self { index, findings }
     }
 
     /// The member `name` of the object here.
     pub(super) fn member(&self, name: &str) -> Self {
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_-".contains(&byte);
+        let path = self.path();
         let path = if name.is_empty() || !name.bytes().all(plain) {
-            format!("{}[{}]", self.path, quoted(name))
-        } else if self.path.is_empty() {
+            format!("{path}[{}]", quoted(name))
+        } else if path.is_empty() {
             shortened(name)
         } else {
-            format!("{}.{}", self.path, shortened(name))
+            format!("{path}.{}", shortened(name))
         };
-        Self { path, findings: self.findings }
+        Self::new(path, self.findings)
     }
 
     /// The element `index` of the list here.
     pub(super) fn element(&self, index: usize) -> Self {
-        Self { path: format!("{}[{index}]", self.path), findings: self.findings }
+        Self::new(format!("{}[{index}]", self.path()), self.findings)
     }
 
     /// Where this is, for messages about other places.
-    pub(super) fn path(&self) -> &str {
-        &self.path
+    pub(super) fn path(&self) -> String {
+        self.findings.paths.borrow().get(self.index).cloned().unwrap_or_default()
     }
 
     /// Finds an error here.
-    pub(super) fn error(&self, text: impl Into<String>) {
-        let error = ConfigError { path: self.path.clone(), text: text.into() };
+    pub(super) fn error<'t>(&self, text: impl Into<Cow<'t, str>>) {
+        self.add_error(text.into());
+    }
+
+    #[inline(never)]
+    fn add_error(&self, text: Cow<'_, str>) {
+        let error = ConfigError { path: self.path(), text: text.into_owned() };
         self.findings.errors.borrow_mut().push(error);
     }
 
     /// Finds something to warn of.
-    pub(super) fn warning(&self, text: impl Into<String>) {
-        let warning = ConfigWarning { path: self.path.clone(), text: text.into() };
+    pub(super) fn warning<'t>(&self, text: impl Into<Cow<'t, str>>) {
+        self.add_warning(text.into());
+    }
+
+    #[inline(never)]
+    fn add_warning(&self, text: Cow<'_, str>) {
+        let warning = ConfigWarning { path: self.path(), text: text.into_owned() };
         self.findings.warnings.borrow_mut().push(warning);
     }
 
     /// Finds something to tell.
     pub(super) fn note(&self, text: &str) {
-        self.findings.notes.borrow_mut().push(format!("{}: {text}", self.path));
+        self.findings.notes.borrow_mut().push(format!("{}: {text}", self.path()));
     }
 }
 

@@ -50,7 +50,7 @@ pub fn load(configuration: &[u8]) -> Result<Loaded, Vec<ConfigError>> {
         .as_ref()
         .and_then(|value| raw::Root::read(Node { place: Place::root(&findings), value }))
         .and_then(compile::compile);
-    let Findings { errors, warnings, notes } = findings;
+    let Findings { errors, warnings, notes, paths: _ } = findings;
     let mut errors = errors.into_inner();
     match policy {
         Some(policy) if errors.is_empty() => {

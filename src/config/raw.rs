@@ -81,7 +81,7 @@ pub(super) struct Provider<'a> {
 impl<'a> Provider<'a> {
     fn read(node: Node<'a>) -> Option<Self> {
         node.object(|fields| Self {
-            place: fields.place.clone(),
+            place: fields.place,
             name: fields.required("name", Node::text),
             preset: fields.optional("preset", Preset::read),
             issuers: fields.optional("issuers", |node| {
@@ -124,7 +124,7 @@ pub(super) enum Preset<'a> {
 
 impl<'a> Preset<'a> {
     fn read(node: Node<'a>) -> Option<Self> {
-        let place = node.place.clone();
+        let place = node.place;
         let (corbado, supertokens) = node.object(|fields| {
             let corbado = fields.optional("corbado", Corbado::read);
             (corbado, fields.optional("supertokens", SuperTokens::read))
@@ -175,7 +175,7 @@ pub(super) struct SuperTokens<'a> {
 impl<'a> SuperTokens<'a> {
     pub(super) fn read(node: Node<'a>) -> Option<Self> {
         node.object(|fields| Self {
-            place: fields.place.clone(),
+            place: fields.place,
             api_domain: fields.required("api_domain", Node::some_text),
             website_domain: fields.optional("website_domain", Node::some_text),
             api_base_path: fields.optional("api_base_path", Node::text),
@@ -211,7 +211,7 @@ pub(super) enum Source<'a> {
 
 impl<'a> Source<'a> {
     fn read(node: Node<'a>) -> Option<Self> {
-        let place = node.place.clone();
+        let place = node.place;
         let (header, cookie) = node.object(|fields| {
             let header = fields.optional("header", |node| {
                 node.object(|fields| {
@@ -250,7 +250,7 @@ pub(super) struct Jwks<'a> {
 impl<'a> Jwks<'a> {
     fn read(node: Node<'a>) -> Option<Self> {
         node.object(|fields| Self {
-            place: fields.place.clone(),
+            place: fields.place,
             inline: fields.optional("inline", |node| {
                 if node.value.is_object() || node.value.is_string() {
                     return Some(node);
@@ -276,7 +276,7 @@ pub(super) struct RemoteJwks<'a> {
 impl<'a> RemoteJwks<'a> {
     fn read(node: Node<'a>) -> Option<Self> {
         node.object(|fields| Self {
-            place: fields.place.clone(),
+            place: fields.place,
             uri: fields.optional("uri", Node::text),
             cluster: fields.required("cluster", Node::some_text),
             timeout: fields.optional("timeout", Node::text),
@@ -320,7 +320,7 @@ fn claim_path(node: Node<'_>) -> Option<ClaimNames<'_>> {
         return node.wrong("a claim's name or a list of names");
     }
     let name = node.some_text()?;
-    Some(At { place: name.place.clone(), value: vec![name] })
+    Some(At { place: name.place, value: vec![name] })
 }
 
 /// The same for one claim, not the whole payload.
@@ -346,7 +346,7 @@ pub(super) struct Rule<'a> {
 impl<'a> Rule<'a> {
     fn read(node: Node<'a>) -> Option<Self> {
         node.object(|fields| Self {
-            place: fields.place.clone(),
+            place: fields.place,
             name: fields.optional("name", Node::text),
             matches: fields.optional("match", Match::read),
             require: fields.optional("require", Require::read),
@@ -431,7 +431,7 @@ pub(super) enum PathShape {
 
 impl<'a> Path<'a> {
     fn read(node: Node<'a>) -> Option<Self> {
-        let place = node.place.clone();
+        let place = node.place;
         let (mut shapes, strict) = node.object(|fields| {
             let shapes = [
                 (PathShape::Exact, fields.optional("exact", Node::text)),

@@ -7,6 +7,8 @@
 //! 3. `null` is a value of the wrong type, never the same as absent.
 //! 4. Numbers may arrive as `10.0`.
 
+use std::borrow::Cow;
+
 use serde_json::{Map, Value};
 
 use super::error::{Place, quoted};
@@ -19,14 +21,14 @@ pub(super) struct Node<'a> {
 }
 
 /// A value that was read, and where it stood.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct At<'a, T> {
     pub(super) place: Place<'a>,
     pub(super) value: T,
 }
 
 /// A field of an object.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(super) enum Field<T> {
     /// It is not there.
     Absent,
@@ -83,7 +85,7 @@ impl<T: Copy + Default> Field<At<'_, T>> {
 
 impl<T> At<'_, T> {
     /// Finds an error here that is not about the text itself.
-    pub(super) fn error(&self, text: impl Into<String>) {
+    pub(super) fn error<'t>(&self, text: impl Into<Cow<'t, str>>) {
         self.place.error(text);
     }
 }
@@ -142,27 +144,36 @@ impl<'a> Node<'a> {
 
     /// One of the names in `choices`.
     pub(super) fn choice<T: Copy>(self, choices: &[(&'static str, T)]) -> Option<At<'a, T>> {
+        let At { place, value: index } =
+            self.choice_among(&mut choices.iter().map(|(name, _)| *name))?;
+        choices.get(index).map(|(_, value)| At { place, value: *value })
+    }
+
+    /// Which one of `names` it is.
+    #[inline(never)]
+    fn choice_among(self, names: &mut dyn Iterator<Item = &'static str>) -> Option<At<'a, usize>> {
         let text = self.text()?;
-        match choices.iter().find(|(name, _)| *name == text.value) {
-            Some((_, value)) => Some(At { place: text.place, value: *value }),
-            None => {
-                let names: Vec<_> = choices.iter().map(|(name, _)| *name).collect();
-                text.refuse(&format!("must be one of {}", names.join(", ")));
-                None
-            }
+        let names: Vec<_> = names.collect();
+        let index = names.iter().position(|name| *name == text.value);
+        if index.is_none() {
+            text.refuse(&format!("must be one of {}", names.join(", ")));
         }
+        Some(At { place: text.place, value: index? })
     }
 
     /// A list; elements in which an error was found are left out of the result.
     pub(super) fn list<T>(self, read: impl Fn(Node<'a>) -> Option<T>) -> Option<At<'a, Vec<T>>> {
+        let place = self.place;
+        Some(At { place, value: self.elements()?.into_iter().filter_map(read).collect() })
+    }
+
+    #[inline(never)]
+    fn elements(self) -> Option<Vec<Node<'a>>> {
         let Some(elements) = self.value.as_array() else {
             return self.wrong("a list");
         };
-        let elements = elements.iter().enumerate();
-        let value = elements
-            .filter_map(|(index, value)| read(Node { place: self.place.element(index), value }))
-            .collect();
-        Some(At { place: self.place, value })
+        let element = |(index, value)| Node { place: self.place.element(index), value };
+        Some(elements.iter().enumerate().map(element).collect())
     }
 
     /// A list with at least one element, since an empty one could be taken for "none" and for
@@ -172,22 +183,32 @@ impl<'a> Node<'a> {
         if_empty: &str,
         read: impl Fn(Node<'a>) -> Option<T>,
     ) -> Option<At<'a, Vec<T>>> {
+        self.some_elements(if_empty)?.list(read)
+    }
+
+    #[inline(never)]
+    fn some_elements(self, if_empty: &str) -> Option<Self> {
         if self.value.as_array().is_some_and(Vec::is_empty) {
             self.place.error(format!("must not be empty: {if_empty}"));
             return None;
         }
-        self.list(read)
+        Some(self)
     }
 
     /// An object, all of whose fields `read` asks for.
     pub(super) fn object<T>(self, read: impl FnOnce(&mut Fields<'a>) -> T) -> Option<T> {
-        let Some(members) = self.value.as_object() else {
-            return self.wrong("an object");
-        };
-        let mut fields = Fields { place: self.place, members, known: Vec::new() };
+        let mut fields = self.fields()?;
         let value = read(&mut fields);
         fields.refuse_unknown();
         Some(value)
+    }
+
+    #[inline(never)]
+    fn fields(self) -> Option<Fields<'a>> {
+        let Some(members) = self.value.as_object() else {
+            return self.wrong("an object");
+        };
+        Some(Fields { place: self.place, members, known: Vec::new() })
     }
 
     /// An object whose members' names are the operator's.
@@ -205,6 +226,12 @@ impl<'a> Node<'a> {
     /// Finds that the value should be `expected`. Numbers and words are shown. A text is shown
     /// only where a number or a word should be: elsewhere it may hold a secret.
     pub(super) fn wrong<T>(self, expected: &str) -> Option<T> {
+        self.refuse_type(expected);
+        None
+    }
+
+    #[inline(never)]
+    fn refuse_type(&self, expected: &str) {
         self.place.error(match self.value {
             Value::Null | Value::Bool(_) | Value::Number(_) => {
                 format!("{} must be {expected}", self.value)
@@ -216,7 +243,6 @@ impl<'a> Node<'a> {
             Value::Array(_) => format!("must be {expected}, not a list"),
             Value::Object(_) => format!("must be {expected}, not an object"),
         });
-        None
     }
 }
 
@@ -234,13 +260,10 @@ impl<'a> Fields<'a> {
         name: &'static str,
         read: impl FnOnce(Node<'a>) -> Option<T>,
     ) -> Field<T> {
-        self.known.push(name);
-        match self.members.get(name) {
+        match self.find(name).map(read) {
             None => Field::Absent,
-            Some(value) => match read(Node { place: self.place.member(name), value }) {
-                Some(value) => Field::Given(value),
-                None => Field::Bad,
-            },
+            Some(None) => Field::Bad,
+            Some(Some(value)) => Field::Given(value),
         }
     }
 
@@ -250,13 +273,25 @@ impl<'a> Fields<'a> {
         name: &'static str,
         read: impl FnOnce(Node<'a>) -> Option<T>,
     ) -> Option<T> {
-        let field = self.optional(name, read);
-        if let Field::Absent = field {
-            self.place.member(name).error("is missing");
-        }
-        field.given()
+        self.demand(name).and_then(read)
     }
 
+    #[inline(never)]
+    fn find(&mut self, name: &'static str) -> Option<Node<'a>> {
+        self.known.push(name);
+        self.members.get(name).map(|value| Node { place: self.place.member(name), value })
+    }
+
+    #[inline(never)]
+    fn demand(&mut self, name: &'static str) -> Option<Node<'a>> {
+        let found = self.find(name);
+        if found.is_none() {
+            self.place.member(name).error("is missing");
+        }
+        found
+    }
+
+    #[inline(never)]
     fn refuse_unknown(self) {
         for name in self.members.keys() {
             if self.known.contains(&name.as_str()) {

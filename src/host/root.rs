@@ -5,7 +5,6 @@
 //! another has, many times, is forgotten.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
 use std::rc::{Rc, Weak};
 
 use log::{error, info, warn};
@@ -63,7 +62,7 @@ pub(super) struct Root {
     /// The host's numbers of the metrics, in the order of their definitions.
     metrics: Vec<Option<u32>>,
     /// Fetches under way, by the host's numbers.
-    flights: RefCell<BTreeMap<u32, FetchId>>,
+    flights: RefCell<Vec<(u32, FetchId)>>,
     /// Whether the next tick comes at once.
     hastened: Cell<bool>,
     /// The round of ticks in which it last ticked.
@@ -112,6 +111,14 @@ impl Root {
         if !self.hastened.get() && filter.wants_tick(now) {
             self.hastened.set(abi::set_tick_period(HASTENED_TICK_MILLIS).is_ok());
         }
+    }
+
+    /// The fetch whose call had this token, which is under way no more. Each provider has one, and
+    /// a second only if the first was given up: no tree is needed, which is 3 kB of module.
+    fn landed(&self, token: u32) -> Option<FetchId> {
+        let mut flights = self.flights.borrow_mut();
+        let index = flights.iter().position(|(other, _)| *other == token)?;
+        Some(flights.swap_remove(index).1)
     }
 
     fn resume_ready(&self) {
@@ -212,7 +219,7 @@ impl RootAdapter {
                 request.timeout,
             ) {
                 Ok(token) => {
-                    root.flights.borrow_mut().insert(token, request.id);
+                    root.flights.borrow_mut().push((token, request.id));
                 }
                 Err(_) => {
                     let result = Err(FetchError::NotSent);
@@ -232,7 +239,7 @@ impl Context for RootAdapter {
         _trailer_count: usize,
     ) {
         let Some(root) = self.root.upgrade() else { return };
-        let Some(fetch) = root.flights.borrow_mut().remove(&token) else { return };
+        let Some(fetch) = root.landed(token) else { return };
         let now = abi::now();
         let pairs = match header_count {
             // The connection broke off; there is no map to read.

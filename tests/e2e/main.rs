@@ -34,6 +34,7 @@ mod metrics;
 mod outages;
 mod prometheus;
 mod readme;
+mod reasons;
 mod redirects;
 mod report;
 mod secrets;
@@ -66,6 +67,7 @@ fn main() -> ExitCode {
         trials.extend(access::trials(&world));
         trials.extend(matching::trials(&world));
         trials.extend(answers::trials(&world));
+        trials.extend(reasons::trials(&world));
         trials.extend(redirects::trials(&world));
         trials.extend(vendor_answers::trials(&world));
         trials.extend(vendor_sdks::trials(&world));

@@ -35,6 +35,7 @@ use crate::trial;
 use crate::world::{World, cookies_around, session};
 
 mod tables;
+mod vendors;
 
 /// One trial for each block, and those about what is around them.
 pub(crate) fn trials(world: &Arc<World>) -> Vec<Trial> {
@@ -45,6 +46,8 @@ pub(crate) fn trials(world: &Arc<World>) -> Vec<Trial> {
     });
     let others = vec![
         trial(world, "readme::the_smallest_configuration_works", the_smallest_works),
+        trial(world, "readme::the_page_for_corbado_works", vendors::corbado),
+        trial(world, "readme::the_page_for_supertokens_works", vendors::supertokens),
         trial(world, "readme::fields", |_| tables::check_fields(&text())),
         trial(world, "readme::field_defaults_and_limits", |_| tables::check_values(&text())),
         trial(world, "readme::reasons", |_| tables::check_reasons(&text())),

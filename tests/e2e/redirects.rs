@@ -9,7 +9,7 @@ use session_token_harness::client::{Client, Exchange, Request};
 use session_token_harness::envoy::EnvoyOptions;
 use session_token_harness::token::unix_now;
 
-use crate::answers::{own_lines, start};
+use crate::answers::{own_lines, provider, start};
 use crate::extraction::bearer;
 use crate::trial;
 use crate::world::{World, cookies_around, corbado, listener, session};
@@ -22,6 +22,7 @@ pub(crate) fn trials(world: &Arc<World>) -> Vec<Trial> {
         trial(world, "redirects::return_urls_are_guarded", return_urls_are_guarded),
         trial(world, "redirects::relative_login_urls", relative_login_urls),
         trial(world, "redirects::the_login_page_is_no_loop", the_login_page_is_no_loop),
+        trial(world, "redirects::an_old_login_is_renewed", an_old_login_is_renewed),
         trial(world, "redirects::what_operators_see", what_operators_see),
     ]
 }
@@ -39,7 +40,20 @@ pub(crate) fn listeners() -> Vec<Listener> {
         "return_hosts": ["www.example.com", "*.apps.example.com", "app.localhost"],
         "cors_origins": ["https://www.example.com"]
     });
+    // Its vendor tells when the user logged in; the other's does not.
+    let partner = provider(
+        "partner",
+        json!({"remote": {
+            "uri": "https://partner.example/jwks", "cluster": "keys"
+        }}),
+    );
+    let fresh = json!({
+        "providers": [partner],
+        "rules": [{"match": {"path": {"prefix": "/payments"}}, "max_auth_age": "5m"}],
+        "responses": {"login_url": "https://www.example.com/login?return_to={url}"}
+    });
     vec![
+        listener("login-fresh", fresh),
         listener("login", with(absolute, rules)),
         // No rule looks at paths, so that none is ambiguous.
         listener("login-here", with(json!({"login_url": "/login?return_to={url}"}), json!([]))),
@@ -278,6 +292,40 @@ fn the_login_page_is_no_loop(world: &World) {
                 }
             });
         }
+    }
+}
+
+/// A session that is still good elsewhere: the page that wants a newer login sends to it.
+fn an_old_login_is_renewed(world: &World) {
+    let logged_in = |seconds_ago: u64| {
+        session("usr-o")
+            .claim("iss", "https://partner.example")
+            .claim("auth_time", unix_now() - seconds_ago)
+            .signed_by(world.key())
+    };
+    let (old, new) = (logged_in(400), logged_in(200));
+    let ask = |path: &str, token: &str| {
+        Request::get(path).header("host", WWW).header("authorization", bearer(token))
+    };
+    let navigate = |path: &str, token: &str| ask(path, token).header("sec-fetch-mode", "navigate");
+    for client in both(world, "login-fresh") {
+        let exchange = client.send(navigate("/payments", &old));
+        expect_location(&exchange, "an old login", {
+            "https://www.example.com/login?return_to=https%3A%2F%2Fwww.example.com%2Fpayments"
+        });
+        exchange.expect("the reason alone", |response| {
+            response.text() == "stale_session" && response.headers.get("www-authenticate").is_none()
+        });
+        client.send(ask("/payments", &old)).expect("401 to a script", |response| {
+            response.status == 401
+                && response.json()["reason"] == "stale_session"
+                && response
+                    .headers
+                    .text("www-authenticate")
+                    .is_some_and(|challenge| challenge.ends_with(", max_age=\"300\""))
+        });
+        client.send(navigate("/orders", &old)).expect_status(200);
+        client.send(navigate("/payments", &new)).expect_status(200);
     }
 }
 

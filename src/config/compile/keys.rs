@@ -66,8 +66,8 @@ fn inline_keys(node: Node<'_>, algorithms: AlgorithmSet) -> Option<Rc<Jwks>> {
 fn remote_keys(raw: raw::RemoteJwks<'_>, vendor: &Vendor<'_>) -> Option<RemoteJwks> {
     let raw::RemoteJwks { place, uri, cluster, timeout, refresh, stale_if_error, headers } = raw;
     let uri_place = match &uri {
-        Field::Given(text) => text.place.clone(),
-        Field::Absent | Field::Bad => place.clone(),
+        Field::Given(text) => text.place,
+        Field::Absent | Field::Bad => place,
     };
     let given_uri = uri.read_or(None, |text| match text.value.parse::<HttpUri>() {
         Ok(uri) => Some(Some(uri)),

@@ -246,15 +246,22 @@ fn duration(
 
 /// All of `items`, each looked at, or nothing if one is missing.
 fn all<T>(items: impl Iterator<Item = Option<T>>) -> Option<Vec<T>> {
-    let items: Vec<Option<T>> = items.collect();
-    items.into_iter().collect()
+    let mut found = Some(Vec::new());
+    for item in items {
+        match (&mut found, item) {
+            (Some(found), Some(item)) => found.push(item),
+            (_, None) => found = None,
+            (None, Some(_)) => {}
+        }
+    }
+    found
 }
 
 /// `name` stands for something of which there must be one only; finds an error if it is taken.
 fn refuse_repeated<'n, T: PartialEq>(seen: &mut Vec<(T, Place<'n>)>, name: T, place: &Place<'n>) {
     match seen.iter().find(|(other, _)| *other == name) {
         Some((_, first)) => place.error(format!("is the same as {}", first.path())),
-        None => seen.push((name, place.clone())),
+        None => seen.push((name, *place)),
     }
 }
 

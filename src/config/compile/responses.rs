@@ -32,7 +32,7 @@ pub(super) fn compile(
         }
         Some(Some(realm.value.into()))
     });
-    let login_place = login_url.as_given().map(|url| url.place.clone());
+    let login_place = login_url.as_given().map(|url| url.place);
     let login_url = login_url.read_or(None, |url| LoginUrl::read(&url).map(Some));
     let login = compile_login(login_url, return_hosts);
     if let (Some(Some(login)), Some(place), Some((rules, default))) = (&login, login_place, rules) {

@@ -17,9 +17,10 @@ use crate::provider::{Provider, ProviderId};
 
 /// All rules in order, and the default.
 ///
-/// `auth_routes` are those of the presets, which come before all rules but explicit ones whose path
-/// lies below theirs. `insecure_public` allows a configuration that protects no path; nothing: it
-/// can't be told. The claims that rules ask about join `kept`.
+/// `auth_routes` are those of the presets. On their host they come before all rules but explicit
+/// ones whose path lies below theirs; elsewhere rules stay in their order. `insecure_public` allows
+/// a configuration that protects no path; nothing: it can't be told. The claims that rules ask about
+/// join `kept`.
 pub(super) fn compile(
     rules: Field<At<'_, Vec<Option<raw::Rule<'_>>>>>,
     default: Field<raw::Decision<'_>>,
@@ -30,7 +31,7 @@ pub(super) fn compile(
     kept: &mut ClaimPaths,
 ) -> Option<(Vec<Rule>, Rule)> {
     let default_access = match &default {
-        Field::Given(raw) => raw.access.as_given().map(|access| access.place.clone()),
+        Field::Given(raw) => raw.access.as_given().map(|access| access.place),
         Field::Absent | Field::Bad => None,
     };
     let built_in = Decision {
@@ -191,8 +192,18 @@ struct CompiledRule<'a> {
     rule: Rule,
     /// What it matches in the spelling of its patterns alone.
     plain: RuleMatch,
-    /// Whether a preset made it.
+    /// Whether it is there for a preset's sake: the preset's own, or a copy of an explicit one.
     is_implicit: bool,
+}
+
+impl CompiledRule<'_> {
+    /// A copy of it for this host alone; nothing if it decides nothing there.
+    fn on_host(&self, host: &HostPattern) -> Option<Self> {
+        let Self { place, rule, plain, is_implicit: _ } = self;
+        let (matches, plain) = (rule.matches.on_host(host)?, plain.on_host(host)?);
+        let rule = Rule { matches, ..rule.clone() };
+        Some(Self { place: place.clone(), rule, plain, is_implicit: true })
+    }
 }
 
 fn compile_rule<'a>(
@@ -223,7 +234,7 @@ fn compile_rule<'a>(
     let mode = clear(&decision.mode, is_clear.then_some(inherited.mode));
     let opens = access.zip(mode).map(|(access, mode)| access.opens(mode));
     let decision = compile_decision(decision, inherited, names);
-    let demands = require::Raw { place: place.clone(), require, max_auth_age };
+    let demands = require::Raw { place, require, max_auth_age };
     let providers = decision.as_ref().map(|decision| &*decision.providers);
     let demands = require::compile(demands, access, providers, names, kept);
     let everything = (RuleMatch::everything(), RuleMatch::everything());
@@ -236,11 +247,17 @@ fn compile_rule<'a>(
 /// The rules with those of the presets among them, each as early as it can be.
 fn with_auth_routes<'a>(
     mut rules: Vec<CompiledRule<'a>>,
-    mut auth_routes: Vec<(Rc<str>, ProviderId, AuthRoutes<'a>)>,
+    auth_routes: Vec<(Rc<str>, ProviderId, AuthRoutes<'a>)>,
 ) -> Option<Vec<CompiledRule<'a>>> {
-    // Longer paths come last and so before shorter ones, in which they may lie.
-    auth_routes.sort_by_key(|(_, _, routes)| routes.path.len());
-    for (provider_name, provider, AuthRoutes { place, host, path }) in auth_routes {
+    // Longer paths come last and so before shorter ones, in which they may lie. They are few; a
+    // sort would be 4 kB of module.
+    let mut by_length: Vec<(_, _, AuthRoutes<'a>)> = Vec::with_capacity(auth_routes.len());
+    for entry in auth_routes {
+        let length = entry.2.path.len();
+        let index = by_length.partition_point(|(_, _, other)| other.path.len() <= length);
+        by_length.insert(index, entry);
+    }
+    for (provider_name, provider, AuthRoutes { place, host, path }) in by_length {
         let below = PathPattern::prefix(&path, Width::Wide).ok()?;
         let below = RuleMatch::new(Vec::new(), Vec::new(), Width::Wide, Some(below));
         let narrow = PathPattern::prefix(&path, Width::Narrow).ok();
@@ -248,7 +265,7 @@ fn with_auth_routes<'a>(
             "{path} and everything below it on {host} is public, before all rules but those for \
              paths there; auth_routes: manual turns this off"
         ));
-        let matches = RuleMatch::new(vec![host], Vec::new(), Width::Narrow, narrow);
+        let matches = RuleMatch::new(vec![host.clone()], Vec::new(), Width::Narrow, narrow);
         let decision = Decision {
             access: Access::Public,
             forward: Forward::default(),
@@ -262,10 +279,16 @@ fn with_auth_routes<'a>(
             Demands::default(),
         );
         let plain = rule.matches.clone();
-        let (mut ordered, others): (Vec<_>, Vec<_>) =
-            rules.into_iter().partition(|other| !other.is_implicit && below.covers(&other.plain));
+        let is_inside = |other: &CompiledRule<'_>| !other.is_implicit && below.covers(&other.plain);
+        let first_outside = rules.iter().position(|other| !is_inside(other));
+        let outside = rules.split_off(first_outside.unwrap_or(rules.len()));
+        let mut ordered = rules;
+        // On other hosts, rules decide in the order in which they are written.
+        ordered.extend(
+            outside.iter().filter(|other| is_inside(other)).filter_map(|it| it.on_host(&host)),
+        );
         ordered.push(CompiledRule { place, rule, plain, is_implicit: true });
-        ordered.extend(others);
+        ordered.extend(outside);
         rules = ordered;
     }
     Some(rules)
@@ -368,7 +391,13 @@ fn warn_of_odd_path(shape: PathShape, text: &raw::Text<'_>, paths: PathPolicy) {
 }
 
 fn warn_of_covered_rules(rules: &[CompiledRule<'_>]) {
-    for (index, later) in rules.iter().enumerate().filter(|(_, rule)| !rule.is_implicit) {
+    // A rule that has a copy decides there at least.
+    let has_copy = |place: &Place<'_>| {
+        rules.iter().any(|rule| rule.is_implicit && rule.place.path() == place.path())
+    };
+    for (index, later) in
+        rules.iter().enumerate().filter(|(_, rule)| !rule.is_implicit && !has_copy(&rule.place))
+    {
         let earlier = || rules.iter().take(index);
         let covering = earlier().find(|rule| rule.rule.matches.covers(&later.rule.matches));
         let hiding = || earlier().find(|rule| rule.rule.matches.covers(&later.plain));
@@ -414,7 +443,7 @@ fn check_that_something_is_protected(
     let mut open_place = None;
     for (index, compiled) in rules.iter().enumerate() {
         if public(compiled) && compiled.rule.matches.covers(&every_path) {
-            open_place = Some(compiled.place.clone());
+            open_place = Some(compiled.place);
             break;
         }
         is_protected |= protects(index, compiled);

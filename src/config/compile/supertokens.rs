@@ -45,8 +45,8 @@ impl<'a> App<'a> {
             auth_routes,
         } = raw;
         let base_place = match &api_base_path {
-            Field::Given(text) => text.place.clone(),
-            Field::Absent | Field::Bad => place.clone(),
+            Field::Given(text) => text.place,
+            Field::Absent | Field::Bad => place,
         };
         let api_domain = api_domain.and_then(|text| domain(&text));
         let website = website_domain.read_or(None, |text| {
@@ -97,7 +97,7 @@ impl<'a> App<'a> {
     /// The routes of the auth server, which must see requests as they come.
     pub(super) fn auth_routes(&self) -> Option<AuthRoutes<'a>> {
         self.has_public_auth_routes.then(|| AuthRoutes {
-            place: self.place.clone(),
+            place: self.place,
             host: self.host.clone(),
             path: self.base_path.clone(),
         })
@@ -153,7 +153,9 @@ fn domain(text: &raw::Text<'_>) -> Option<Domain> {
         Scheme::Https => ":443",
     };
     let authority = uri.authority.strip_suffix(default_port).unwrap_or(&uri.authority);
-    let Ok(host) = uri.host().parse::<HostPattern>() else {
+    // A pattern for many hosts would make the routes of all of them public.
+    let host = uri.host().parse::<HostPattern>().ok().filter(|host| host.host().is_some());
+    let Some(host) = host else {
         text.refuse("must have a DNS name or an address as its host");
         return None;
     };
@@ -182,7 +184,7 @@ fn answers(
     invalid_claim: Field<At<'_, u64>>,
 ) -> Option<Answers> {
     let same_place = match (&session_expired, &invalid_claim) {
-        (_, Field::Given(at)) | (Field::Given(at), _) => Some(at.place.clone()),
+        (_, Field::Given(at)) | (Field::Given(at), _) => Some(at.place),
         _ => None,
     };
     let status = |field: Field<At<'_, u64>>, default: u16| {

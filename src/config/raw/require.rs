@@ -28,7 +28,7 @@ impl<'a> Require<'a> {
 
     /// `depth` of `all`, `any` and `not` stand around it.
     fn read_below(node: Node<'a>, depth: usize) -> Option<Self> {
-        let place = node.place.clone();
+        let place = node.place;
         let inner = depth.saturating_add(1);
         let parts = |node: Node<'a>, if_empty: &str| {
             if refuse_depth(&node.place, inner) {

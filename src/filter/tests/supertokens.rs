@@ -456,3 +456,29 @@ fn a_refusal_names_whose_session_it_was() {
     let log = world.log().join("\n");
     assert!(log.contains("reason=legacy_session rule=default provider=st"), "{log}");
 }
+
+#[test]
+fn auth_routes_change_no_order_on_other_hosts() {
+    let configuration = json!({
+        "providers": [app(json!({}), json!({}))],
+        "rules": [
+            { "match": { "hosts": ["admin.example.com"] }, "access": "denied" },
+            { "match": { "path": { "exact": "/auth/health" } }, "access": "public" },
+            { "match": { "path": { "exact": "/auth/dashboard" } }, "access": "denied" },
+        ],
+    });
+    let mut world = World::new(&configuration);
+    for (authority, path, expected) in [
+        ("admin.example.com", "/auth/health", "denied_by_rule"),
+        ("admin.example.com", "/auth/dashboard", "denied_by_rule"),
+        ("other.example.com", "/auth/health", "continue"),
+        ("other.example.com", "/auth/dashboard", "denied_by_rule"),
+        ("other.example.com", "/auth/signin", "missing"),
+        ("api.example.com", "/auth/health", "continue"),
+        ("api.example.com", "/auth/dashboard", "denied_by_rule"),
+        ("api.example.com", "/auth/signin", "continue"),
+    ] {
+        let outcome = world.request(Request::get(path).on(authority));
+        assert_eq!(outcome.word(), expected, "{authority}{path}");
+    }
+}

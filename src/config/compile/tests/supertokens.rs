@@ -119,6 +119,16 @@ fn fields_of_the_preset() {
             "\"https://a~b.example\" must have a DNS name or an address as its host",
         ),
         one_error(
+            "api_domain",
+            json!("https://*.example.com"),
+            "\"https://*.example.com\" must have a DNS name or an address as its host",
+        ),
+        one_error(
+            "website_domain",
+            json!("*.example.com"),
+            "\"*.example.com\" must have a DNS name or an address as its host",
+        ),
+        one_error(
             "website_domain",
             json!("http://w.example"),
             &format!("\"http://w.example\" {http}"),
@@ -287,7 +297,19 @@ fn auth_routes_come_before_all_rules_but_those_inside() {
     let default = loaded("default", &rules(json!({})));
     assert_eq!(
         order(&default.policy),
-        ["inside", "the-same", "in-upper-case", "st auth routes", "delete", "around", "beside"]
+        [
+            "inside",
+            "the-same",
+            "in-upper-case",
+            "st auth routes",
+            "delete",
+            "around",
+            "inside",
+            "beside",
+            "the-same",
+            "in-upper-case"
+        ],
+        "those inside twice: first for the host of these routes alone"
     );
     assert_eq!(default.notes.last().unwrap(), {
         "providers[0].preset.supertokens: /auth and everything below it on api.example.com is \
@@ -330,9 +352,9 @@ fn each_app_has_its_auth_routes() {
         { "name": "inner", "match": { "path": { "prefix": "/auth/inner/x" } } },
     ]);
     let policy = loaded("two", &json!({ "providers": providers, "rules": rules })).policy;
-    assert_eq!(order(&policy), ["inner", "a auth routes", "outer", "b auth routes"]);
+    assert_eq!(order(&policy), ["inner", "a auth routes", "outer", "inner", "b auth routes"]);
     let owners: Vec<_> = policy.rules.iter().map(|rule| rule.providers.len()).collect();
-    assert_eq!(owners, [3, 1, 3, 1]);
+    assert_eq!(owners, [3, 1, 3, 3, 1]);
 }
 
 #[test]
