@@ -6,6 +6,7 @@ SHELL := /bin/sh
 TARGET := wasm32-wasip1
 BUILT := target/$(TARGET)/release/session_token_filter.wasm
 MODULE := target/session_token_filter.wasm
+FLOOR := target/bench/floor.wasm
 
 # What is built stays here, whatever the environment says: paths below count on it.
 export CARGO_TARGET_DIR := $(CURDIR)/target
@@ -13,7 +14,7 @@ export CARGO_TARGET_DIR := $(CURDIR)/target
 # Tells the log which commit runs; a source archive has none.
 export GIT_COMMIT := $(shell git rev-parse --short HEAD 2>/dev/null)
 
-.PHONY: help build run test soak lint fmt fuzz fuzz-short clean toolchain
+.PHONY: help build run test soak bench bench-baseline floor lint fmt fuzz fuzz-short clean toolchain
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -29,10 +30,28 @@ run: build ## Start the demo: a login page, an issuer, backends and Envoy
 
 test: lint build fuzz-short ## Run everything: lint, native tests, fuzz targets, and the module in real Envoys
 	@cargo test --workspace
+	@cargo build --package session-token-harness --bin bench
+	@target/debug/bench --guard
 
 soak: build ## Send a million requests and weigh Envoy; SOAK="--requests 200000" for fewer
 	@cargo build --package session-token-harness --bin soak
 	@exec target/debug/soak $(SOAK)
+
+bench: floor ## Measure the cost beside others: target/bench; BENCH=--no-soak for less
+	@cargo build --package session-token-harness --bin bench
+	@exec target/debug/bench $(BENCH)
+
+# What `make test` holds the cost against: tests/harness/bench-baseline.json.
+bench-baseline: build
+	@cargo build --package session-token-harness --bin bench
+	@exec target/debug/bench --baseline
+
+# The least that a filter with the module's exports can do, to compare with.
+floor: build
+	@mkdir -p $(dir $(FLOOR))
+	@rustc --edition 2024 --target $(TARGET) --crate-type cdylib -C opt-level=3 -C panic=abort \
+		-C strip=symbols -o target/bench/floor-built.wasm tests/harness/floor.rs
+	@target/debug/xtask trim target/bench/floor-built.wasm $(MODULE) $(FLOOR)
 
 lint: toolchain ## Check format and clippy, warnings as errors
 	@cargo fmt --all --check

@@ -51,7 +51,7 @@ impl<'h> Cookie<'h> {
 
 /// Broken escapes stay as they are.
 fn percent_decoded(text: &[u8]) -> Cow<'_, [u8]> {
-    if !text.contains(&b'%') {
+    if memchr::memchr(b'%', text).is_none() {
         return Cow::Borrowed(text);
     }
     let mut decoded = Vec::with_capacity(text.len());

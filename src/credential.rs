@@ -336,7 +336,7 @@ impl SourcePlan {
         mut read: impl FnMut(&'p [u8]) -> Reading<'p>,
     ) -> Result<(), NoCredential> {
         for tokens in &presented.found {
-            for text in tokens.distinct.iter().filter(|text| ***text != *chosen) {
+            for text in tokens.distinct.iter().filter(|text| !bytes::same(text, chosen)) {
                 self.check_conflict(text, owner, presented, providers, &mut read)?;
             }
         }

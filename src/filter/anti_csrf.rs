@@ -13,6 +13,7 @@
 
 use std::rc::Rc;
 
+use crate::bytes;
 use crate::credential::{Candidate, SourcePlan};
 use crate::extractor::Source;
 use crate::filter::refusal::{Refusal, Stop};
@@ -55,7 +56,7 @@ impl AntiCsrfProof<'_, '_> {
         candidates: &[Candidate<'_>],
         providers: &[Provider],
     ) -> Result<Rc<VerifiedToken>, Stop> {
-        let is_it = |candidate: &&Candidate<'_>| candidate.text() == token.text();
+        let is_it = |candidate: &&Candidate<'_>| bytes::same(candidate.text(), token.text());
         for candidate in candidates.iter().filter(is_it) {
             match self.demand(providers, candidate) {
                 AntiCsrf::Token if !self.repeats_claim_of(&token) => {

@@ -4,6 +4,9 @@
 //! Envoy calls each callback that is exported, and each costs instructions a request; so this step
 //! keeps a list of exports, puts `own_X` in the place of the SDK's `X`, and drops what nothing
 //! calls any more.
+//!
+//! `trim <built.wasm> <like.wasm> <trimmed.wasm>` makes the benchmark's floor comparable: it leaves
+//! of `built` the exports that `like` has.
 
 use std::process::ExitCode;
 
@@ -60,7 +63,8 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let result = match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
         ["finish", input, output] => finish(input, output),
-        _ => Err("usage: xtask finish <built.wasm> <finished.wasm>".to_owned()),
+        ["trim", input, like, output] => trim(input, like, output),
+        _ => Err(USAGE.to_owned()),
     };
     match result {
         Ok(summary) => {
@@ -74,21 +78,50 @@ fn main() -> ExitCode {
     }
 }
 
-fn finish(input: &str, output: &str) -> Result<String, String> {
-    let mut module = ModuleConfig::new()
+const USAGE: &str = "usage: xtask finish <built.wasm> <finished.wasm>\n\
+    \x20      xtask trim <built.wasm> <like.wasm> <trimmed.wasm>";
+
+fn read(input: &str) -> Result<Module, String> {
+    ModuleConfig::new()
         .generate_name_section(false)
         .generate_producers_section(false)
         .parse_file(input)
-        .map_err(|error| format!("{input}: {error:#}"))?;
+        .map_err(|error| format!("{input}: {error:#}"))
+}
+
+fn write(output: &str, bytes: &[u8]) -> Result<(), String> {
+    std::fs::write(output, bytes).map_err(|error| format!("{output}: {error}"))
+}
+
+fn finish(input: &str, output: &str) -> Result<String, String> {
+    let mut module = read(input)?;
     trim_exports(&mut module)?;
     gc::run(&mut module);
     let bytes = module.emit_wasm();
     if bytes.len() > MAX_BYTES {
         return Err(format!("{output} would have {} bytes; at most {MAX_BYTES}", bytes.len()));
     }
-    std::fs::write(output, &bytes).map_err(|error| format!("{output}: {error}"))?;
+    write(output, &bytes)?;
     let kib = bytes.len().div_ceil(1024);
     Ok(format!("{output}: {kib} KiB, {} exports", KEPT.len()))
+}
+
+fn trim(input: &str, like: &str, output: &str) -> Result<String, String> {
+    let (mut module, like_module) = (read(input)?, read(like)?);
+    let wanted: Vec<_> = like_module.exports.iter().map(|export| &*export.name).collect();
+    let found: Vec<_> =
+        module.exports.iter().map(|export| (export.id(), export.name.clone())).collect();
+    if let Some(name) = wanted.iter().find(|name| !found.iter().any(|(_, found)| found == *name)) {
+        return Err(format!("{input} lacks the export {name} of {like}: add it there"));
+    }
+    for (id, name) in &found {
+        if !wanted.contains(&name.as_str()) {
+            module.exports.delete(*id);
+        }
+    }
+    gc::run(&mut module);
+    write(output, &module.emit_wasm())?;
+    Ok(format!("{output}: {} exports, as {like}", wanted.len()))
 }
 
 fn trim_exports(module: &mut Module) -> Result<(), String> {

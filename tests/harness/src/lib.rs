@@ -56,5 +56,6 @@ pub mod envoy;
 pub mod workspace;
 
 // All of it at once, for people.
+pub mod bench;
 pub mod demo;
 pub mod soak;

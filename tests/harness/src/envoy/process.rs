@@ -25,6 +25,8 @@ pub struct EnvoyOptions {
     pub component_log_level: Option<String>,
     /// Further command-line arguments, like `--drain-time-s 1`.
     pub arguments: Vec<String>,
+    /// What runs the binary, with its arguments, like `valgrind`. Nothing, as a rule.
+    pub runner: Vec<String>,
     /// How long Envoy may take until its workers run.
     pub start_timeout: Duration,
 }
@@ -46,6 +48,7 @@ impl EnvoyOptions {
             log_level: "info".to_owned(),
             component_log_level: None,
             arguments: Vec::new(),
+            runner: Vec::new(),
             start_timeout: Duration::from_secs(30),
         }
     }
@@ -63,7 +66,14 @@ impl Process {
         let config = folder.join("bootstrap.yaml");
         fs::write(&config, &options.config).map_err(EnvoyError::Folder)?;
         let create = |name| File::create(folder.join(name)).map_err(EnvoyError::Folder);
-        let mut command = Command::new(options.binary.path());
+        let mut command = match options.runner.as_slice() {
+            [] => Command::new(options.binary.path()),
+            [runner, arguments @ ..] => {
+                let mut command = Command::new(runner);
+                command.args(arguments).arg(options.binary.path());
+                command
+            }
+        };
         command
             .current_dir(workspace::root())
             .arg("--config-path")
