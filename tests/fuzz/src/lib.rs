@@ -6,6 +6,7 @@
 pub mod keys;
 pub mod model;
 pub mod operations;
+pub mod pages;
 pub mod requests;
 pub mod set_cookie;
 pub mod strict_token;

@@ -61,6 +61,7 @@ pub fn configuration(cache_entries: u16) -> Value {
             {"match": {"path": {"exact": "/some"}}, "providers": ["both", "plain"]},
         ],
         "cache": {"entries": cache_entries, "bytes": "64KiB"},
+        "cookies": {"share_domain": [{"name": COOKIES[0], "domain": ".www.example"}]},
     })
 }
 

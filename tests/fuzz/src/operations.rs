@@ -208,6 +208,7 @@ impl World {
                 if let Some(stream) = which {
                     self.waiting.remove(&stream);
                     self.filter.on_stream_done(stream);
+                    assert!(!self.filter.awaits_response(stream), "a record of who hung up");
                 }
             }
         }
@@ -306,7 +307,18 @@ impl World {
                 self.continued(request, token.as_deref());
             }
             Verdict::Deny(denial) => self.denied(request, denial.reason),
-            Verdict::Wait => self.waits(stream, request, before),
+            Verdict::Wait => return self.waits(stream, request, before),
+        }
+        self.responds(stream);
+    }
+
+    /// Whoever answers, the response's cookie is shared, once.
+    fn responds(&mut self, stream: StreamId) {
+        assert!(self.filter.awaits_response(stream), "no record of {stream:?}");
+        for expected in [Some(b"plain=x; Domain=.www.example".as_slice()), None] {
+            let edits = self.filter.on_response(stream, &[b"plain=x"]);
+            assert!(edits.set_cookies.iter().map(|line| &**line).eq(expected), "{edits:?}");
+            assert!(!self.filter.awaits_response(stream), "a record is kept");
         }
     }
 

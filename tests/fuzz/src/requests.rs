@@ -17,6 +17,7 @@ use session_token_filter::request::RequestHead;
 
 use crate::keys::ChecksumVerifier;
 use crate::model::KeySet;
+use crate::pages::{FRIEND, Page, may_send_cookie};
 use crate::tokens::{ISSUERS, START, TokenSpec};
 
 /// One request under one of a few configurations.
@@ -28,6 +29,8 @@ pub struct Input {
     authority: Authority,
     has_body: bool,
     lines: Vec<Line>,
+    // Last, so that what was found before it came is still what it was.
+    page: Page,
 }
 
 /// What the operator wants of backends.
@@ -96,23 +99,30 @@ impl Input {
     /// If the filter does what it must never do.
     pub fn run(self) {
         thread_local! {
-            static POLICIES: [Rc<Policy>; 4] =
+            static POLICIES: [[Rc<Policy>; 2]; 4] =
                 [PolicyKind::Bearer, PolicyKind::VerifyOnly, PolicyKind::Strip, PolicyKind::Open]
-                    .map(PolicyKind::load);
+                    .map(|kind| [false, true].map(|only_browsers| kind.load(only_browsers)));
         }
         let policy = POLICIES.with(|all| {
-            Rc::clone(match self.policy {
+            let both = match self.policy {
                 PolicyKind::Bearer => &all[0],
                 PolicyKind::VerifyOnly => &all[1],
                 PolicyKind::Strip => &all[2],
                 PolicyKind::Open => &all[3],
-            })
+            };
+            Rc::clone(&both[usize::from(self.page.only_browsers)])
         });
         let mut filter = Filter::new(policy, 1);
         let pairs = self.pairs();
         let first = self.decide(&mut filter, &pairs);
-        if let Ok((after, token)) = &first {
-            self.check(&pairs, after, token.as_deref());
+        match &first {
+            Ok((after, token)) => self.check(&pairs, after, token.as_deref()),
+            Err(Reason::CrossSite) => assert!(
+                !may_send_cookie(&pairs, self.page.only_browsers),
+                "no page of another site: {}",
+                shown(&pairs)
+            ),
+            Err(_) => {}
         }
         let second = self.decide(&mut filter, &pairs);
         assert_eq!(first, second, "a request is decided differently the second time");
@@ -145,6 +155,11 @@ impl Input {
                 "accepted, which it must not be: {good:?}"
             );
             assert!([VENDOR, FIXED].contains(&good.issuer()), "nobody's token: {good:?}");
+            assert!(
+                stands_in_header(before, token) || may_send_cookie(before, self.page.only_browsers),
+                "a page of another site sent the cookie: {}",
+                shown(before)
+            );
         }
         for (name, value) in after.iter().filter(|(name, _)| folded(name) == b"x-user-id") {
             assert!(
@@ -154,9 +169,10 @@ impl Input {
             );
         }
         let untouched = |pairs: &Pairs| {
+            // Backends may take `_` and `.` for `-`.
             let touched = |name: &[u8]| {
-                TOUCHED.contains(&name)
-                    || [b"x-user-id".as_slice(), b"x-session"].contains(&&*folded(name))
+                let name = folded(name);
+                TOUCHED.contains(&&*name) || name == b"x-user-id"
             };
             pairs.iter().filter(|(name, _)| !touched(name)).cloned().collect::<Vec<_>>()
         };
@@ -228,13 +244,18 @@ impl Input {
             Authority::Raw(bytes) => pairs.push((b":authority".to_vec(), bytes.clone())),
         }
         pairs.extend(self.lines.iter().map(|line| (line.name.bytes(), line.value())));
+        pairs.extend(self.page.lines());
         pairs
     }
 }
 
 impl PolicyKind {
-    fn load(self) -> Rc<Policy> {
-        let text = self.configuration().to_string();
+    fn load(self, only_browsers: bool) -> Rc<Policy> {
+        let mut configuration = self.configuration();
+        if only_browsers {
+            configuration["csrf"] = json!({"missing_origin": "deny", "allowed_origins": [FRIEND]});
+        }
+        let text = configuration.to_string();
         Rc::new(config::load(text.as_bytes()).expect("a good configuration").policy)
     }
 
@@ -337,6 +358,21 @@ fn apply(pairs: &mut Pairs, edit: HeaderEdit<'_>) {
         }
         HeaderEdit::Add(name, value) => pairs.push((name.to_vec(), value.to_vec())),
     }
+}
+
+fn shown(pairs: &Pairs) -> String {
+    let line = |(name, value): &(Vec<u8>, Vec<u8>)| {
+        format!("{}: {}", name.escape_ascii(), value.escape_ascii())
+    };
+    pairs.iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
+/// Whether the token came in a source that only the site's own script or no browser writes.
+fn stands_in_header(pairs: &Pairs, token: &[u8]) -> bool {
+    let mut sources = pairs
+        .iter()
+        .filter(|(name, _)| [b"authorization".as_slice(), b"x-session"].contains(&name.as_slice()));
+    sources.any(|(_, value)| value.windows(token.len()).any(|part| part == token))
 }
 
 /// Whether a server could find a bearer in the value, Envoy's joined lines included.
@@ -462,6 +498,10 @@ const NAMES: &[&[u8]] = &[
     b":path",
     b"sec-fetch-mode",
     b"accept",
+    b"sec-fetch-site",
+    b"upgrade",
+    b":scheme",
+    b"x_http.method",
 ];
 
 const PATHS: &[&[u8]] = &[
@@ -504,4 +544,11 @@ const PIECES: &[&[u8]] = &[
     b"text/html",
     b"*/*",
     b";q=0.5",
+    b"https://evil.example",
+    b"http://www.example",
+    b"https",
+    b"http",
+    b":443",
+    b"same-origin",
+    b"cross-site",
 ];
