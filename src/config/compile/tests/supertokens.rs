@@ -3,10 +3,6 @@
 use serde_json::{Value, json};
 
 use super::*;
-use crate::config::compile::supertokens::App;
-use crate::config::error::{Findings, Place};
-use crate::config::raw;
-use crate::config::reader::Node;
 use crate::extractor::Source;
 use crate::policy::{Access, Policy};
 use crate::provider::supertokens::{self, Answers, AntiCsrf, Demands, SigningKeys};
@@ -237,7 +233,7 @@ fn domains_and_paths_are_normalised_as_the_sdks_do_it() {
 }
 
 #[test]
-fn the_website_may_read_answers() {
+fn the_website_may_send_the_session_and_read_answers() {
     let with = |preset_fields: Value, origins: Value| {
         let fields = json!({ "responses": { "cors_origins": origins } });
         merged(preset(preset_fields), fields)
@@ -253,32 +249,31 @@ fn the_website_may_read_answers() {
             vec!["https://a.example", "https://www.example.com"]
         }),
     ] {
-        let origins = loaded(name, &configuration).policy.responses.cors_origins;
+        let Policy { responses, csrf, .. } = loaded(name, &configuration).policy;
         let expected: Vec<crate::origin::Origin> =
             expected.iter().map(|origin| origin.parse().unwrap()).collect();
-        assert_eq!(origins, expected, "{name}");
+        assert_eq!(responses.cors_origins, expected, "{name}");
+        let senders: Vec<_> = expected.last().into_iter().cloned().collect();
+        assert_eq!(csrf.allowed_origins, senders, "{name}");
     }
 }
 
 #[test]
 fn sessions_that_are_shared_need_a_website() {
-    let findings = Findings::default();
-    for (fields, has_share_domain, expected) in [
-        (json!({}), false, false),
-        (json!({}), true, true),
-        (json!({ "anti_csrf": "custom_header" }), true, false),
-        (json!({ "anti_csrf": "token" }), true, false),
-        (json!({ "website_domain": "https://www.example.com" }), true, false),
+    let shared = json!({ "cookies": { "share_domain": [
+        { "name": "sAccessToken", "domain": ".example.com" },
+    ] } });
+    let with = |fields: Value| merged(preset(fields), shared.clone());
+    let error = "providers[0].preset.supertokens.website_domain: is missing: with \
+                 cookies.share_domain and anti_csrf: none, the website's origin must be known";
+    refuses(&[("no website", with(json!({})), &[error])]);
+    loaded("nothing shared", &preset(json!({})));
+    for fields in [
+        json!({ "anti_csrf": "custom_header" }),
+        json!({ "anti_csrf": "token" }),
+        json!({ "website_domain": "https://www.example.com" }),
     ] {
-        let value = merged(json!({ "api_domain": "https://api.example.com" }), fields.clone());
-        let node = Node { place: Place::root(&findings).member("p"), value: &value };
-        let raw = raw::SuperTokens::read(node).unwrap();
-        App::compile(raw).unwrap().check_shared_sessions(has_share_domain);
-        let errors = std::mem::take(&mut *findings.errors.borrow_mut());
-        let errors: Vec<_> = errors.iter().map(ToString::to_string).collect();
-        let error = "p.website_domain: is missing: with cookies.share_domain and anti_csrf: none, \
-                     the website's origin must be known";
-        assert_eq!(errors, if expected { vec![error] } else { vec![] }, "{fields}");
+        loaded(&fields.to_string(), &with(fields.clone()));
     }
 }
 
