@@ -30,7 +30,6 @@ run: build ## Start the demo: a login page, an issuer, backends and Envoy
 
 test: lint build fuzz-short ## Run everything: lint, native tests, fuzz targets, and the module in real Envoys
 	@cargo test --workspace
-	@cargo build --package session-token-harness --bin bench
 	@target/debug/bench --guard
 
 soak: build ## Send a million requests and weigh Envoy; SOAK="--requests 200000" for fewer
