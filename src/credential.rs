@@ -1,7 +1,8 @@
 //! Which of the tokens that a request presents is its credential.
 //!
 //! A token *belongs to* the first provider of the rule whose source holds it and that claims it: by
-//! its unproven `iss`, and SuperTokens by its structure too. For each provider of the rule, in order, for each of its sources:
+//! its unproven `iss`, and SuperTokens by its structure too. For each provider of the rule, in
+//! order, for each of its sources:
 //! 1. Several credentials in one header refuse the request, whatever else there is; before that, so
 //!    does the cookie of a session that the provider's vendor gave up.
 //! 2. Several cookies of one name with different values are duplicates, whatever is in them.
@@ -188,10 +189,8 @@ impl SourcePlan {
 
     /// Whether a cookie of this name holds tokens for a provider of this rule.
     pub fn is_source_cookie(&self, name: &[u8]) -> bool {
-        self.sources.iter().any(|planned| match &planned.source {
-            Source::Cookie(own) => own.as_bytes() == name,
-            Source::Header { .. } => false,
-        })
+        let mut cookies = self.sources.iter().filter_map(|planned| planned.source.cookie());
+        cookies.any(|own| own.as_bytes() == name)
     }
 
     /// Whether a source cookie of this name goes even where the verified credential stays.
@@ -201,10 +200,8 @@ impl SourcePlan {
 
     /// Whether a header of this name holds tokens for a provider of this rule.
     pub fn is_source_header(&self, name: &[u8]) -> bool {
-        self.sources.iter().any(|planned| match &planned.source {
-            Source::Header { name: own, .. } => own.as_bytes() == name,
-            Source::Cookie(_) => false,
-        })
+        let mut headers = self.sources.iter().filter_map(|planned| planned.source.header());
+        headers.any(|own| own.as_bytes() == name)
     }
 
     /// Whether a header of this name, which is no source, is one of another provider, or a server
@@ -216,10 +213,7 @@ impl SourcePlan {
     /// Whether a cookie of this name, which is no source, must never reach a backend: it is on a
     /// list, or a backend may take it for one that is, or for a source.
     pub fn is_stripped_cookie(&self, name: &[u8]) -> bool {
-        let sources = self.sources.iter().filter_map(|planned| match &planned.source {
-            Source::Cookie(own) => Some(own),
-            Source::Header { .. } => None,
-        });
+        let sources = self.sources.iter().filter_map(|planned| planned.source.cookie());
         sources.chain(&self.stripped).any(|own| own.resembles(name))
     }
 
@@ -390,10 +384,7 @@ impl SourcePlan {
     /// Where a token counts as found that stands at `place`: one that stands in a header too is the
     /// header's, whatever the order of sources. No page of another site could have sent that.
     fn place_of(&self, text: &[u8], place: usize, presented: &Presented<'_>) -> usize {
-        let is_header = |planned: &PlannedSource| match planned.source {
-            Source::Header { .. } => true,
-            Source::Cookie(_) => false,
-        };
+        let is_header = |planned: &PlannedSource| planned.source.header().is_some();
         if self.sources.get(place).is_none_or(is_header) {
             return place;
         }
@@ -407,6 +398,12 @@ impl SourcePlan {
     /// Where the credential was found.
     pub fn source_of(&self, candidate: &Candidate<'_>) -> Option<&Source> {
         self.sources.get(candidate.place).map(|planned| &planned.source)
+    }
+
+    /// Whether a cookie held the credential, and no header did, so that a page of another site may
+    /// have sent it.
+    pub fn is_cookie_borne(&self, candidate: &Candidate<'_>) -> bool {
+        self.source_of(candidate).is_none_or(|source| source.header().is_none())
     }
 
     /// Whom a token belongs to that stands in `planned`.

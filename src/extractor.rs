@@ -36,6 +36,14 @@ impl Source {
             Self::Cookie(_) => None,
         }
     }
+
+    /// The cookie's name, if it is one.
+    pub fn cookie(&self) -> Option<&CookieName> {
+        match self {
+            Self::Header { name: _, scheme: _ } => None,
+            Self::Cookie(name) => Some(name),
+        }
+    }
 }
 
 impl fmt::Display for Source {

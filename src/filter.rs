@@ -23,7 +23,6 @@ use crate::credential::{Choice, NoCredential, Reading, SourcePlan};
 use crate::csrf::CsrfMode;
 use crate::denial::{Cause, Denial};
 use crate::edits::{HeaderEdits, ResponseEdits};
-use crate::extractor::Source;
 use crate::filter::access_log::{Decision, StateEntry, Trail};
 use crate::filter::anti_csrf::AntiCsrfProof;
 use crate::filter::budget::{PortableFailures, Verifications};
@@ -370,11 +369,8 @@ impl Filter {
         line: RequestLine<'_>,
         is_first: bool,
     ) -> Result<(), Refusal> {
-        let in_cookie =
-            choice.candidates().iter().find(|candidate| match plan.source_of(candidate) {
-                Some(Source::Header { .. }) => false,
-                Some(Source::Cookie(_)) | None => true,
-            });
+        let mut candidates = choice.candidates().iter();
+        let in_cookie = candidates.find(|candidate| plan.is_cookie_borne(candidate));
         let Some(candidate) = in_cookie else { return Ok(()) };
         match self.policy.csrf.mode {
             CsrfMode::InsecureOff => Ok(()),

@@ -15,7 +15,6 @@ use std::rc::Rc;
 
 use crate::bytes;
 use crate::credential::{Candidate, SourcePlan};
-use crate::extractor::Source;
 use crate::filter::refusal::{Refusal, Stop};
 use crate::provider::Provider;
 use crate::provider::supertokens::{AntiCsrf, SessionClaims};
@@ -77,10 +76,7 @@ impl AntiCsrfProof<'_, '_> {
         let Some(demands) = provider.and_then(|provider| provider.supertokens) else {
             return AntiCsrf::None;
         };
-        match self.plan.source_of(candidate) {
-            Some(Source::Header { .. }) => AntiCsrf::None,
-            Some(Source::Cookie(_)) | None => demands.anti_csrf,
-        }
+        if self.plan.is_cookie_borne(candidate) { demands.anti_csrf } else { AntiCsrf::None }
     }
 
     fn repeats_claim_of(self, token: &VerifiedToken) -> bool {

@@ -12,12 +12,17 @@ pub(super) fn compile(
     websites: impl Iterator<Item = Origin>,
 ) -> Option<CsrfPolicy> {
     let mut policy = read(raw)?;
-    for website in websites {
-        if !policy.allowed_origins.contains(&website) {
-            policy.allowed_origins.push(website);
+    add_origins(&mut policy.allowed_origins, websites);
+    Some(policy)
+}
+
+/// Adds what is not listed yet.
+pub(super) fn add_origins(origins: &mut Vec<Origin>, others: impl Iterator<Item = Origin>) {
+    for other in others {
+        if !origins.contains(&other) {
+            origins.push(other);
         }
     }
-    Some(policy)
 }
 
 fn read(raw: Field<raw::Csrf<'_>>) -> Option<CsrfPolicy> {

@@ -87,11 +87,7 @@ pub(super) fn compile(raw: raw::Root<'_>) -> Option<Policy> {
         responses::compile(responses, rules.as_ref(), allowed_origins)
     });
     if let Some(responses) = &mut responses {
-        for website in websites(&apps) {
-            if !responses.cors_origins.contains(&website) {
-                responses.cors_origins.push(website);
-            }
-        }
+        csrf::add_origins(&mut responses.cors_origins, websites(&apps));
     }
     let shares = cookies.as_ref().is_some_and(|cookies| !cookies.share_domain.is_empty());
     for (_, _, app) in &apps {

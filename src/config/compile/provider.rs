@@ -170,25 +170,30 @@ fn corbado_project(raw: raw::Corbado<'_>) -> Option<Project> {
         id.parse::<ProjectId>("must begin with \"pro-\", then letters, digits and hyphens")
     });
     let frontend_api = frontend_api.read_or(None, |text| {
-        let uri: HttpUri = match text.value.parse() {
-            Ok(uri) => uri,
-            Err(error) => {
-                keys::refuse_uri(&text, error);
-                return None;
-            }
-        };
-        if uri.scheme == UriScheme::Http && !uri.is_loopback() {
-            text.refuse("must begin with https://; only loopback and *.localhost may use http://");
-            return None;
-        }
         // The tokens' `iss` is this URL itself, so a path would never be right.
-        if &*uri.path != "/" {
-            text.refuse("must be a scheme and a host, without a path and a query");
-            return None;
-        }
-        Some(Some(text.value))
+        vendor_server(&text, text.value).map(|_| Some(text.value))
     });
     Some(Project::new(project_id?, frontend_api?))
+}
+
+/// A server of a vendor's, spelled out as `url`: a scheme and a host, nothing more.
+pub(super) fn vendor_server(text: &raw::Text<'_>, url: &str) -> Option<HttpUri> {
+    let uri: HttpUri = match url.parse() {
+        Ok(uri) => uri,
+        Err(error) => {
+            keys::refuse_uri(text, error);
+            return None;
+        }
+    };
+    if uri.scheme == UriScheme::Http && !uri.is_loopback() {
+        text.refuse("must begin with https://; only loopback and *.localhost may use http://");
+        return None;
+    }
+    if &*uri.path != "/" {
+        text.refuse("must be a scheme and a host, without a path and a query");
+        return None;
+    }
+    Some(uri)
 }
 
 fn compile_issuers(
@@ -368,12 +373,8 @@ fn preset_sources(vendor: &Vendor<'_>) -> Vec<Source> {
 /// The cookies of a preset in which the operator's sources don't look. Nobody verifies what they
 /// hold, so no backend may see them: service to service, the header alone counts.
 fn unread_cookies(preset: Vec<Source>, sources: &[Source]) -> impl Iterator<Item = CookieName> {
-    preset.into_iter().filter(|source| !sources.contains(source)).filter_map(
-        |source| match source {
-            Source::Cookie(name) => Some(name),
-            Source::Header { name: _, scheme: _ } => None,
-        },
-    )
+    let unread = preset.into_iter().filter(|source| !sources.contains(source));
+    unread.filter_map(|source| source.cookie().cloned())
 }
 
 /// What two equal sources have in common: the name, and of headers the scheme.

@@ -1,7 +1,7 @@
 //! How answers look: realm, login page, origins.
 
-use super::all;
 use super::csrf::origins_of;
+use super::rule::hosts_of;
 use crate::config::error::{Place, quoted};
 use crate::config::raw;
 use crate::config::reader::Field;
@@ -52,14 +52,7 @@ fn compile_login(
     {
         hosts.place.warning("decides nothing: there is no {url} in login_url");
     }
-    let return_hosts = return_hosts.read_or(None, |hosts| {
-        let host = |text: &raw::Text<'_>| {
-            text.parse::<HostPattern>(
-                "must be a DNS name, an address, or *. and a DNS name; without a port",
-            )
-        };
-        all(hosts.value.iter().map(host)).map(Some)
-    });
+    let return_hosts = return_hosts.read_or(None, |hosts| hosts_of(&hosts).map(Some));
     let (login_url, return_hosts) = (login_url?, return_hosts?);
     Some(login_url.map(|LoginUrl { before, after, page }| {
         let return_hosts = match (return_hosts, &page.host) {

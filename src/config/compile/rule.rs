@@ -302,14 +302,7 @@ fn compile_match(
     paths: PathPolicy,
 ) -> Option<(RuleMatch, RuleMatch)> {
     let raw::Match { hosts, methods, path } = raw;
-    let hosts = hosts.read_or(Vec::new(), |hosts| {
-        let host = |text: &raw::Text<'_>| {
-            text.parse::<HostPattern>(
-                "must be a DNS name, an address, or *. and a DNS name; without a port",
-            )
-        };
-        all(hosts.value.iter().map(host))
-    });
+    let hosts = hosts.read_or(Vec::new(), |hosts| hosts_of(&hosts));
     let methods = methods.read_or(Vec::new(), |methods| {
         let method = |text: &raw::Text<'_>| {
             text.parse::<Method>("must be a method in upper case, such as GET")
@@ -324,6 +317,13 @@ fn compile_match(
     let plain = RuleMatch::new(hosts.clone(), methods.clone(), Width::Narrow, plain_path);
     Some((RuleMatch::new(hosts, methods, width, path), plain))
 }
+
+/// A list of hosts.
+pub(super) fn hosts_of(hosts: &raw::Texts<'_>) -> Option<Vec<HostPattern>> {
+    all(hosts.value.iter().map(|host| host.parse::<HostPattern>(HOST_FORM)))
+}
+
+const HOST_FORM: &str = "must be a DNS name, an address, or *. and a DNS name; without a port";
 
 fn compile_path(
     raw: raw::Path<'_>,

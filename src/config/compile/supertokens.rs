@@ -3,12 +3,12 @@
 //! Domains and paths are normalised as the SDKs do it: in lower case, without a default port and a
 //! trailing slash; a domain may lack its scheme. What an SDK would silently drop is an error.
 
-use super::keys;
+use super::provider::vendor_server;
 use super::rule::AuthRoutes;
 use crate::config::error::Place;
 use crate::config::raw;
 use crate::config::reader::{At, Field};
-use crate::config::uri::{HttpUri, Scheme};
+use crate::config::uri::Scheme;
 use crate::matcher::HostPattern;
 use crate::origin::Origin;
 use crate::path::{NormalPath, PathPolicy};
@@ -133,21 +133,7 @@ fn domain(text: &raw::Text<'_>) -> Option<Domain> {
             if host.starts_with("localhost") || is_address(host) { "http" } else { "https" };
         format!("{scheme}://{lower}")
     };
-    let uri: HttpUri = match with_scheme.parse() {
-        Ok(uri) => uri,
-        Err(error) => {
-            keys::refuse_uri(text, error);
-            return None;
-        }
-    };
-    if uri.scheme == Scheme::Http && !uri.is_loopback() {
-        text.refuse("must begin with https://; only loopback and *.localhost may use http://");
-        return None;
-    }
-    if &*uri.path != "/" {
-        text.refuse("must be a scheme and a host, without a path and a query");
-        return None;
-    }
+    let uri = vendor_server(text, &with_scheme)?;
     let default_port = match uri.scheme {
         Scheme::Http => ":80",
         Scheme::Https => ":443",
