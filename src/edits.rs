@@ -91,11 +91,6 @@ impl HeaderEdits<'_> {
             },
         }
     }
-
-    /// Whether routes may match on what was written, so that Envoy must choose one anew.
-    pub fn changes_claims(&self) -> bool {
-        self.claims.as_ref().is_some_and(|token| token.claim_headers().next().is_some())
-    }
 }
 
 #[cfg(test)]
@@ -161,6 +156,5 @@ mod tests {
             told(|apply| edits.for_each(apply)),
             ["-x_a".to_owned(), "-x-b".to_owned(), bearer]
         );
-        assert!(!edits.changes_claims(), "this provider writes none");
     }
 }

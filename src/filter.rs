@@ -19,7 +19,7 @@
 use std::rc::Rc;
 
 use crate::bad_signatures::BadSignatures;
-use crate::credential::{Choice, NoCredential, Reading, SourcePlan};
+use crate::credential::{Candidate, Choice, NoCredential, Reading, SourcePlan};
 use crate::csrf::CsrfMode;
 use crate::denial::{Cause, Denial};
 use crate::edits::{HeaderEdits, ResponseEdits};
@@ -30,6 +30,7 @@ use crate::filter::journal::{DenialRecord, Journal, LogLine};
 use crate::filter::key_sets::{Jitter, ProviderKeysState};
 use crate::filter::refusal::{CannotWait, Refusal, Stop};
 use crate::filter::responses::ResponseRecords;
+use crate::filter::tick_clock::TickClock;
 use crate::filter::verification::{is_foreign, read_token};
 use crate::filter::waiting::{
     Need, NeededKeys, PATIENCE_FOR_NEWER_SET, StreamId, Waited, WaitingStreams,
@@ -44,7 +45,7 @@ use crate::provider::{Provider, ProviderId};
 use crate::reason::Reason;
 use crate::request::{RequestHead, RequestLine};
 use crate::stats::{Counter, Stats};
-use crate::time::UnixTime;
+use crate::time::{Clock, UnixTime};
 use crate::token_cache::TokenCache;
 use crate::verified_token::VerifiedToken;
 
@@ -55,6 +56,7 @@ pub mod journal;
 mod key_sets;
 mod refusal;
 pub mod responses;
+mod tick_clock;
 mod verification;
 pub mod waiting;
 
@@ -73,6 +75,7 @@ pub struct Filter {
     responses: Option<ResponseRecords>,
     stats: Stats,
     journal: Journal,
+    ticks: TickClock,
     /// Of the request that was decided last.
     filter_state: Vec<StateEntry>,
     next_fetch: u64,
@@ -107,6 +110,7 @@ impl Filter {
             responses: ResponseRecords::new(&policy),
             stats: Stats::new(&policy),
             journal: Journal::new(policy.log_denials),
+            ticks: TickClock::default(),
             filter_state: Vec::new(),
             next_fetch: 0,
             random: Jitter(seed),
@@ -122,7 +126,7 @@ impl Filter {
     /// Decides a request, or decides it again after it has waited.
     pub fn on_request<'h>(
         &mut self,
-        now: UnixTime,
+        clock: &dyn Clock,
         stream: StreamId,
         head: &RequestHead<'h>,
         crypto: &dyn SignatureVerifier,
@@ -137,7 +141,7 @@ impl Filter {
         }
         self.filter_state.clear();
         let mut trail = Trail::default();
-        let stop = match self.decide(now, head, crypto, waited.as_ref(), &mut trail) {
+        let stop = match self.decide(clock, head, crypto, waited.as_ref(), &mut trail) {
             Ok((edits, counter)) => {
                 self.stats.count(counter);
                 self.filter_state = trail.entries(&policy, Decision::Passed(counter));
@@ -145,6 +149,7 @@ impl Filter {
             }
             Err(stop) => stop,
         };
+        let now = clock.now();
         if let Some(reason) = only_reported(&policy, &stop) {
             self.stats.count_would_deny(reason);
             self.filter_state = trail.entries(&policy, Decision::WouldDeny(reason));
@@ -204,6 +209,7 @@ impl Filter {
 
     /// To be called about once a second, and when `wants_tick` says so.
     pub fn on_tick(&mut self, now: UnixTime) {
+        self.ticks.on_tick(now);
         let lost: Vec<_> = self
             .keys
             .iter()
@@ -281,7 +287,7 @@ impl Filter {
 
     fn decide<'h>(
         &mut self,
-        now: UnixTime,
+        clock: &dyn Clock,
         head: &RequestHead<'h>,
         crypto: &dyn SignatureVerifier,
         waited: Option<&Waited>,
@@ -325,6 +331,7 @@ impl Filter {
             let check = self.check_site(choice, plan, head, line, waited.is_none());
             check.map_err(|refusal| refusal.at(index))?;
         }
+        let now = self.time_for(choice.as_ref().ok(), rule, clock);
         let first = choice.as_ref().ok().and_then(|choice| choice.candidates().first());
         let source = first.and_then(|candidate| plan.source_of(candidate));
         let proof = AntiCsrfProof { plan, head, method: line.method };
@@ -385,6 +392,29 @@ impl Filter {
         }
     }
 
+    /// The time by which the choice is judged on this rule.
+    fn time_for(
+        &mut self,
+        choice: Option<&Choice<'_>>,
+        rule: &Rule,
+        clock: &dyn Clock,
+    ) -> UnixTime {
+        match choice {
+            Some(Choice::One(Candidate { owner, reading: Reading::Known(token), .. }))
+                if !rule.demands.look_at_time() =>
+            {
+                let provider = self.policy.providers.get(owner.index());
+                let state = self.keys.get(owner.index());
+                self.ticks.time(clock, |time| {
+                    token.provider() == *owner
+                        && provider.is_some_and(|it| it.check_times(token.times(), time).is_ok())
+                        && state.is_some_and(|state| !state.keys.has_expired(time))
+                })
+            }
+            Some(Choice::One(_) | Choice::Newest(_)) | None => clock.now(),
+        }
+    }
+
     fn wait(
         &mut self,
         now: UnixTime,
@@ -413,10 +443,10 @@ impl Filter {
     fn give_up(
         &mut self,
         need: Need,
-        refusal: Refusal,
+        refusal: Box<Refusal>,
         now: UnixTime,
         waited: Option<&Waited>,
-    ) -> Refusal {
+    ) -> Box<Refusal> {
         if need.keys == NeededKeys::NewerSet
             && let Some(since) = waited.and_then(|waited| waited.since(need))
             && let Some(state) = self.keys.get_mut(need.provider.index())

@@ -8,7 +8,8 @@
 use std::rc::Rc;
 
 use crate::bytes;
-use crate::cookie::StrippedLine;
+use crate::cookie::{self, StrippedLine};
+use crate::cookie_roles::{CookieRole, KnownCookie};
 use crate::credential::{Presented, SourcePlan};
 use crate::edits::{CookieEdit, HeaderEdits};
 use crate::extractor::HeaderContent;
@@ -20,6 +21,9 @@ use crate::verified_token::VerifiedToken;
 /// Takes out the headers that no client may send.
 pub fn sanitize<'h>(head: &RequestHead<'h>, sanitizer: &Sanitizer) -> HeaderEdits<'h> {
     let mut edits = HeaderEdits::default();
+    if !sanitizer.may_remove(head.names()) {
+        return edits;
+    }
     for &(name, _) in head.pairs() {
         if sanitizer.removes(name) {
             remove(&mut edits, name);
@@ -50,7 +54,7 @@ pub fn forward_verified<'h>(
             edits.authorization = Some(Rc::clone(token));
         }
     }
-    strip_cookies(edits, plan, presented, |text| keeps(Some(text)));
+    strip_cookies(edits, presented, head, |text| keeps(Some(text)));
     // A claim's header that is about to be set needs no removal.
     edits.removals.retain(|name| !token.claim_headers().any(|(set, _)| set.as_bytes() == *name));
     edits.claims = Some(Rc::clone(token));
@@ -66,7 +70,7 @@ pub fn forward_without_credential<'h>(
     keeps_header: impl Fn(Option<&[u8]>) -> bool,
 ) {
     remove_source_headers(edits, plan, presented, head, keeps_header);
-    strip_cookies(edits, plan, presented, |_| false);
+    strip_cookies(edits, presented, head, |_| false);
 }
 
 fn remove_source_headers<'h>(
@@ -76,8 +80,11 @@ fn remove_source_headers<'h>(
     head: &RequestHead<'h>,
     keeps: impl Fn(Option<&[u8]>) -> bool,
 ) {
-    for (source, tokens) in plan.headers(presented) {
-        if keeps(tokens.only()) {
+    if !plan.may_meet(head.names()) {
+        return;
+    }
+    for (source, token) in plan.headers(presented) {
+        if keeps(token) {
             continue;
         }
         // The name as the request spells it lives as long as the edits.
@@ -115,32 +122,32 @@ const LATEST_REMOVALS: usize = 16;
 
 fn strip_cookies<'h>(
     edits: &mut HeaderEdits<'h>,
-    plan: &SourcePlan,
     presented: &Presented<'h>,
+    head: &RequestHead<'h>,
     keeps: impl Fn(&[u8]) -> bool,
 ) {
-    let mut changed = false;
-    let mut lines = Vec::with_capacity(presented.cookie_lines().len());
-    for line in presented.cookie_lines() {
-        let stripped = line.strip(|cookie| {
-            if plan.is_source_cookie(cookie.name) {
-                !keeps(&cookie.bare_value()) || plan.is_withheld_cookie(cookie.name)
-            } else {
-                plan.is_stripped_cookie(cookie.name)
-            }
-        });
-        match stripped {
-            StrippedLine::Unchanged => lines.push(line.text().into()),
-            StrippedLine::Rest(rest) => {
-                changed = true;
-                lines.push(rest);
-            }
-            StrippedLine::Gone => changed = true,
+    let goes = |known: &&KnownCookie<'h>| match known.role {
+        CookieRole::Source { place: _, is_withheld } => {
+            is_withheld || !keeps(&known.segment.cookie().bare_value())
+        }
+        CookieRole::Stripped => true,
+    };
+    if !presented.cookies().iter().any(|known| goes(&known)) {
+        return;
+    }
+    let mut known = presented.cookies();
+    let mut lines = Vec::new();
+    for (index, line) in head.values(b"cookie").enumerate() {
+        let (of_line, rest) = known.split_at(known.partition_point(|it| it.line <= index));
+        known = rest;
+        let dropped = of_line.iter().filter(goes).map(|known| known.segment);
+        match cookie::strip(line, dropped) {
+            StrippedLine::Unchanged => lines.push(line.into()),
+            StrippedLine::Rest(rest) => lines.push(rest),
+            StrippedLine::Gone => {}
         }
     }
-    if changed {
-        edits.cookies = CookieEdit::Lines(lines);
-    }
+    edits.cookies = CookieEdit::Lines(lines);
 }
 
 #[cfg(test)]

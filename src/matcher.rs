@@ -147,10 +147,15 @@ impl<'h> Host<'h> {
             return if is_canonical { Ok(Self(host)) } else { Err(MalformedAuthority) };
         }
         let host = host.strip_suffix(b".").unwrap_or(host);
-        if !host.split(|byte| *byte == b'.').all(is_label) {
-            return Err(MalformedAuthority);
+        // No label is empty: a dot stands neither first nor last nor behind another.
+        let mut before = b'.';
+        for byte in host {
+            if !is_label_byte(*byte) && (*byte != b'.' || before == b'.') {
+                return Err(MalformedAuthority);
+            }
+            before = *byte;
         }
-        Ok(Self(host))
+        if before == b'.' { Err(MalformedAuthority) } else { Ok(Self(host)) }
     }
 
     /// The name or address, as sent.
@@ -468,11 +473,14 @@ fn is_port(digits: &[u8]) -> bool {
             && std::str::from_utf8(digits).is_ok_and(|text| text.parse::<u16>().is_ok()))
 }
 
-/// A label of a host, or a part of an IPv4 address: RFC 3986's unreserved bytes and, except for
-/// the comma, its `sub-delims`.
-fn is_label(label: &[u8]) -> bool {
-    !label.is_empty()
-        && label.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-_~!$&'()*+;=".contains(byte))
+/// What labels of a host and parts of an IPv4 address are made of: RFC 3986's unreserved bytes and,
+/// except for the comma, its `sub-delims`.
+fn is_label_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric()
+        || matches!(
+            byte,
+            b'-' | b'_' | b'~' | b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b';' | b'='
+        )
 }
 
 #[cfg(test)]

@@ -47,6 +47,9 @@ impl PathPolicy {
         if !path.starts_with(b"/") {
             return Err(AmbiguousPath);
         }
+        if is_plain(path) {
+            return Ok(NormalPath { narrow: Cow::Borrowed(path), wide: Cow::Borrowed(path) });
+        }
         let mut has_escape = false;
         for byte in path {
             match byte {
@@ -171,7 +174,26 @@ pub struct UnknownForm;
 
 /// The bytes of a request target before its query.
 pub fn without_query(target: &[u8]) -> &[u8] {
-    target.split(|byte| *byte == b'?').next().unwrap_or(target)
+    let end = target.iter().position(|byte| *byte == b'?');
+    end.and_then(|end| target.get(..end)).unwrap_or(target)
+}
+
+/// Whether the path has one form, without a closer look: it has no byte but letters, digits, `/`
+/// and a few others, and no segment is empty or ends in a dot.
+fn is_plain(path: &[u8]) -> bool {
+    let mut before = b'a';
+    for byte in path {
+        let is_plain = match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => true,
+            b'/' => !matches!(before, b'/' | b'.'),
+            _ => false,
+        };
+        if !is_plain {
+            return false;
+        }
+        before = *byte;
+    }
+    before != b'.'
 }
 
 /// Both forms of `path`, or nothing if one of its escapes is broken.

@@ -1,4 +1,5 @@
-//! Points in time, as values that callers pass in. The core has no clock.
+//! Points in time, as values that callers pass in. The core has no clock; it is given one where
+//! most requests need not look at it.
 
 use std::time::Duration;
 
@@ -31,6 +32,19 @@ impl UnixTime {
     /// What has passed since `earlier`; zero if `earlier` lies in the future.
     pub const fn since(self, earlier: Self) -> Duration {
         Duration::from_millis(self.0.saturating_sub(earlier.0))
+    }
+}
+
+/// Tells the time. Each look may cost as much as a step of a decision.
+pub trait Clock {
+    /// The time now.
+    fn now(&self) -> UnixTime;
+}
+
+/// A clock that stands still.
+impl Clock for UnixTime {
+    fn now(&self) -> UnixTime {
+        *self
     }
 }
 
