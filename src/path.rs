@@ -174,6 +174,11 @@ pub fn without_query(target: &[u8]) -> &[u8] {
     target.split(|byte| *byte == b'?').next().unwrap_or(target)
 }
 
+/// `path` without one slash at its end.
+pub fn without_trailing_slash(path: &[u8]) -> &[u8] {
+    path.strip_suffix(b"/").unwrap_or(path)
+}
+
 /// Both forms of `path`, or nothing if one of its escapes is broken.
 fn decode_escapes(path: &[u8]) -> Option<(Vec<u8>, Vec<u8>)> {
     let (mut narrow, mut wide) = (Vec::with_capacity(path.len()), Vec::with_capacity(path.len()));
