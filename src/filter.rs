@@ -44,6 +44,7 @@ use crate::policy::{Access, Mode, Policy, Rule};
 use crate::provider::{Provider, ProviderId};
 use crate::reason::Reason;
 use crate::request::{RequestHead, RequestLine};
+use crate::rule_index::RuleIndex;
 use crate::stats::{Counter, Stats};
 use crate::time::{Clock, UnixTime};
 use crate::token_cache::TokenCache;
@@ -64,6 +65,7 @@ pub mod waiting;
 #[derive(Debug)]
 pub struct Filter {
     policy: Rc<Policy>,
+    rules: RuleIndex,
     /// One for each rule, the default's last.
     plans: Rc<[SourcePlan]>,
     keys: Vec<ProviderKeysState>,
@@ -102,6 +104,7 @@ impl Filter {
             plans: rules
                 .map(|rule| SourcePlan::new(rule, &policy.providers, &policy.cookies.strip))
                 .collect(),
+            rules: RuleIndex::new(policy.rules.iter().map(|rule| &rule.matches)),
             keys: policy.providers.iter().map(ProviderKeysState::new).collect(),
             cache: TokenCache::new(policy.cache, seed),
             bad_signatures: BadSignatures::new(seed),
@@ -299,7 +302,7 @@ impl Filter {
             return Err(Refusal::new(Reason::MethodNotAllowed).into());
         }
         let mut edits = forward::sanitize(head, &policy.sanitizer);
-        let (index, rule) = find_rule(&policy, line)?;
+        let (index, rule) = find_rule(&policy, &self.rules, line)?;
         trail.decided_by(index);
         match rule.access {
             Access::Denied => return Err(Refusal::new(Reason::DeniedByRule).at(index).into()),
@@ -511,7 +514,11 @@ fn vendor_of<'p>(policy: &'p Policy, refusal: &Refusal) -> Option<&'p Provider> 
 }
 
 /// The rule that decides, with its place; the default's is behind the last.
-fn find_rule<'p>(policy: &'p Policy, line: RequestLine<'_>) -> Result<(usize, &'p Rule), Refusal> {
+fn find_rule<'p>(
+    policy: &'p Policy,
+    index: &RuleIndex,
+    line: RequestLine<'_>,
+) -> Result<(usize, &'p Rule), Refusal> {
     let malformed = || Refusal::new(Reason::MalformedRequest);
     let host = Host::read(line.authority).map_err(|_| malformed())?;
     if !line.path.starts_with(b"/") {
@@ -519,8 +526,9 @@ fn find_rule<'p>(policy: &'p Policy, line: RequestLine<'_>) -> Result<(usize, &'
     }
     let path = policy.paths.as_ref().map(|paths| paths.read(line.path)).transpose();
     let path = path.map_err(|_| Refusal::new(Reason::AmbiguousPath))?;
-    let matches = |rule: &&Rule| rule.matches.matches(host, line.method, path.as_ref());
-    let found = policy.rules.iter().position(|rule| matches(&rule));
+    let found = index.find(host, path.as_ref(), |rule| {
+        policy.rule(rule).matches.matches(host, line.method, path.as_ref())
+    });
     let index = found.unwrap_or(policy.rules.len());
     Ok((index, policy.rule(index)))
 }

@@ -9,7 +9,7 @@
 //! | question | module |
 //! | --- | --- |
 //! | What happens to a request, step by step? | [`filter`] |
-//! | Where are paths, hosts and methods compared with rules? | [`path`], [`matcher`] |
+//! | Where are paths, hosts and methods compared with rules? | [`path`], [`matcher`], [`rule_index`] |
 //! | Where are cookies found and taken out? | [`cookie`], [`forward`] |
 //! | Where do answers get other cookies? | [`set_cookie`], [`filter::responses`] |
 //! | Which of several tokens counts? | [`credential`] |
@@ -38,6 +38,7 @@ pub mod login;
 pub mod matcher;
 pub mod origin;
 pub mod path;
+pub mod rule_index;
 pub mod sanitizer;
 pub mod set_cookie;
 

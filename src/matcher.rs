@@ -7,7 +7,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::path::NormalPath;
+use crate::path::{NormalPath, without_trailing_slash};
 use crate::request::is_token_byte;
 
 /// The `match` of a rule.
@@ -76,6 +76,18 @@ impl RuleMatch {
         let matches_there =
             self.hosts.is_empty() || self.hosts.iter().any(|pattern| pattern.covers(host));
         matches_there.then(|| Self { hosts: vec![host.clone()], ..self.clone() })
+    }
+
+    /// The hosts, if all that it matches are known by their names.
+    pub fn named_hosts(&self) -> Option<impl Iterator<Item = Host<'_>>> {
+        let all = !self.hosts.is_empty() && self.hosts.iter().all(|host| host.host().is_some());
+        all.then(|| self.hosts.iter().filter_map(HostPattern::host))
+    }
+
+    /// What all paths that it matches begin with, in any ASCII case: whole segments, decoded and
+    /// without a trailing slash.
+    pub fn leading_segments(&self) -> Vec<u8> {
+        self.path.as_ref().and_then(PathPattern::leading_segments).unwrap_or_default()
     }
 
     /// Whether everything that `later` matches is matched by this one too, as far as that can be
@@ -358,6 +370,24 @@ impl PathPattern {
         Ok(Self { shape: PathShape::Template, ..Self::exact(template, width)? })
     }
 
+    fn leading_segments(&self) -> Option<Vec<u8>> {
+        let start = match self.shape {
+            PathShape::Exact | PathShape::Prefix => &*self.text,
+            PathShape::Suffix => return None,
+            PathShape::Template => {
+                let placeholder = self.text.windows(2).position(|pair| pair == b"/{");
+                self.text.get(..placeholder.unwrap_or(self.text.len()))?
+            }
+        };
+        let decoded = match self.width {
+            Width::Narrow => {
+                NormalPath::from_pattern(std::str::from_utf8(start).ok()?)?.wide.into_owned()
+            }
+            Width::Wide => start.to_vec(),
+        };
+        Some(without_trailing_slash(&decoded).to_vec())
+    }
+
     fn matches(&self, path: &NormalPath<'_>) -> bool {
         match self.width {
             Width::Narrow => self.matches_text(&path.narrow),
@@ -461,10 +491,6 @@ fn pattern_text(path: &str, width: Width) -> Result<Box<[u8]>, InvalidPath> {
     }
     .into_owned()
     .into())
-}
-
-fn without_trailing_slash(path: &[u8]) -> &[u8] {
-    path.strip_suffix(b"/").unwrap_or(path)
 }
 
 fn is_port(digits: &[u8]) -> bool {

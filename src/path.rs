@@ -196,6 +196,11 @@ fn is_plain(path: &[u8]) -> bool {
     before != b'.'
 }
 
+/// `path` without one slash at its end.
+pub fn without_trailing_slash(path: &[u8]) -> &[u8] {
+    path.strip_suffix(b"/").unwrap_or(path)
+}
+
 /// Both forms of `path`, or nothing if one of its escapes is broken.
 fn decode_escapes(path: &[u8]) -> Option<(Vec<u8>, Vec<u8>)> {
     let (mut narrow, mut wide) = (Vec::with_capacity(path.len()), Vec::with_capacity(path.len()));

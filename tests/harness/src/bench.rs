@@ -57,6 +57,8 @@ pub enum BenchError {
     Client(ClientError),
     /// There is no valgrind, or it did not do as asked.
     Valgrind(String),
+    /// Nobody has that name; who there is.
+    Nobody(String, Vec<&'static str>),
     /// Somebody does not do what it is to be measured for: who, and what came instead.
     NotTheJob(String, String),
     /// A file could not be read or written.
@@ -99,6 +101,24 @@ pub fn run(options: Options, note: &mut dyn FnMut(&str)) -> Result<Report, Bench
     Ok(Report::new(&binary, valgrind, load, cpu, instructions, scale, soak))
 }
 
+/// Measures the instructions of those contestants only; each gets a line by `note`.
+///
+/// # Errors
+///
+/// As [`run`], or nobody has that name.
+pub fn only(names: &[&str], note: &mut dyn FnMut(&str)) -> Result<(), BenchError> {
+    callgrind::version()?;
+    let session = workload::Session::new();
+    let mut contestants = contestants::all(&session);
+    let known: Vec<_> = contestants.iter().map(|who| who.name).collect();
+    if let Some(nobody) = names.iter().find(|name| !known.contains(name)) {
+        return Err(BenchError::Nobody((*nobody).to_owned(), known));
+    }
+    contestants.retain(|who| who.name == contestants::BASE || names.contains(&who.name));
+    measured::measure(&EnvoyBinary::newest()?, &contestants, &session, note)?;
+    Ok(())
+}
+
 /// Where the report and the chart go.
 pub fn folder() -> PathBuf {
     workspace::target().join("bench")
@@ -111,6 +131,9 @@ impl fmt::Display for BenchError {
             Self::Envoy(error) => write!(f, "{error}"),
             Self::Client(error) => write!(f, "a connection to Envoy: {error}"),
             Self::Valgrind(what) => write!(f, "{what}"),
+            Self::Nobody(name, known) => {
+                write!(f, "nobody is called {name:?}; there are {}", known.join(", "))
+            }
             Self::NotTheJob(who, what) => write!(f, "{who} does not do its job: {what}"),
             Self::File(path, error) => write!(f, "{}: {error}", path.display()),
             Self::Soak(error) => write!(f, "{error}"),

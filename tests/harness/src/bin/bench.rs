@@ -1,6 +1,7 @@
-//! `make bench`: all figures and targets. `--guard` and `--baseline` are about one figure only.
+//! `make bench`: all figures and targets. `--guard` and `--baseline` are about one figure only,
+//! `--only` about the instructions of some, which is what a change to the filter is tried with.
 //!
-//! `bench [--no-scale] [--no-soak] | --guard | --baseline`
+//! `bench [--no-scale] [--no-soak] | --only NAME.. | --guard | --baseline`
 
 use std::process::ExitCode;
 
@@ -14,6 +15,7 @@ fn main() -> ExitCode {
             print!("{what}");
             true
         }),
+        ["--only", names @ ..] => bench::only(names, &mut |note| println!("{note}")).map(|()| true),
         others => match read_options(others) {
             Some(options) => measure(options),
             None => return complain(USAGE),
@@ -60,4 +62,4 @@ fn complain(line: &str) -> ExitCode {
     ExitCode::FAILURE
 }
 
-const USAGE: &str = "usage: bench [--no-scale] [--no-soak] | --guard | --baseline";
+const USAGE: &str = "usage: bench [--no-scale] [--no-soak] | --only NAME.. | --guard | --baseline";
