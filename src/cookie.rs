@@ -125,10 +125,7 @@ pub fn segments(line: &[u8]) -> impl Iterator<Item = Segment<'_>> {
 }
 
 /// `line` without the segments `dropped`, which are its own, in their order.
-pub fn strip<'h>(
-    line: &'h [u8],
-    dropped: impl Iterator<Item = Segment<'h>>,
-) -> StrippedLine<'h> {
+pub fn strip<'h>(line: &'h [u8], dropped: impl Iterator<Item = Segment<'h>>) -> StrippedLine<'h> {
     // What stands between two dropped segments goes on in one piece.
     let mut pieces = Pieces::default();
     let mut kept_from = 0_usize;

@@ -128,8 +128,13 @@ impl SourcePlan {
         self.order.push((provider, place));
     }
 
-    /// Finds everything that the request presents.
-    pub fn find<'h>(&self, head: &RequestHead<'h>) -> Presented<'h> {
+    /// Finds everything that the request presents. `known` tells which tokens were verified before:
+    /// most are, and need not be searched for escapes, let alone decoded.
+    pub fn find<'h>(
+        &self,
+        head: &RequestHead<'h>,
+        mut known: impl FnMut(&[u8]) -> Option<Rc<VerifiedToken>>,
+    ) -> Presented<'h> {
         let mut presented = Presented::default();
         let looks_at_headers = self.headers.meet(head.names());
         if !looks_at_headers && !COOKIE.meet(head.names()) {
@@ -138,16 +143,22 @@ impl SourcePlan {
         let mut cookie_lines = 0_usize;
         for &(name, value) in head.pairs() {
             if name == b"cookie" {
-                self.find_cookies(value, cookie_lines, &mut presented);
+                self.find_cookies(value, cookie_lines, &mut presented, &mut known);
                 cookie_lines = cookie_lines.saturating_add(1);
             } else if looks_at_headers {
-                self.find_header(name, value, &mut presented);
+                self.find_header(name, value, &mut presented, &mut known);
             }
         }
         presented
     }
 
-    fn find_cookies<'h>(&self, text: &'h [u8], line: usize, presented: &mut Presented<'h>) {
+    fn find_cookies<'h>(
+        &self,
+        text: &'h [u8],
+        line: usize,
+        presented: &mut Presented<'h>,
+        known: &mut impl FnMut(&[u8]) -> Option<Rc<VerifiedToken>>,
+    ) {
         for segment in cookie::segments(text) {
             if self.cookies.are_longer_than(segment) && self.legacy.is_empty() {
                 continue;
@@ -156,18 +167,24 @@ impl SourcePlan {
             presented.legacy = presented.legacy.or_else(|| self.legacy_owner(cookie));
             let Some(role) = self.cookies.role_of(cookie.name) else { continue };
             if let CookieRole::Source { place, is_withheld: _ } = role {
-                presented.add_cookie(place, cookie.bare_value());
+                presented.add_cookie(place, cookie, known);
             }
             presented.cookies.push(KnownCookie { segment, line, role });
         }
     }
 
-    fn find_header<'h>(&self, name: &[u8], value: &'h [u8], presented: &mut Presented<'h>) {
+    fn find_header<'h>(
+        &self,
+        name: &[u8],
+        value: &'h [u8],
+        presented: &mut Presented<'h>,
+        known: &mut impl FnMut(&[u8]) -> Option<Rc<VerifiedToken>>,
+    ) {
         for (place, planned) in self.sources.iter().enumerate() {
             if let Source::Header { name: own, scheme } = &planned.source
                 && own.as_bytes() == name
             {
-                presented.add_header(place, scheme.read(value));
+                presented.add_header(place, scheme.read(value), known);
             }
         }
     }
@@ -211,7 +228,8 @@ impl SourcePlan {
         self.header_aliases.removes(name) && !self.is_source_header(name)
     }
 
-    /// The request's credential. `read` tells what a token is; it is asked as little as can be.
+    /// The request's credential. `read` tells what a token is that is not known; it is asked as
+    /// little as can be.
     ///
     /// # Errors
     /// The reason why there is none.
@@ -232,9 +250,9 @@ impl SourcePlan {
         let mut passed: Vec<(usize, Reading<'p>)> = Vec::new();
         for &(provider, place) in &self.order {
             let Some(planned) = self.sources.get(place) else { continue };
-            let text = match presented.at(place) {
+            let token = match presented.at(place) {
                 [] => continue,
-                [only] => only.text(),
+                [only] => only,
                 twins => {
                     return self.choose_twins(place, twins, presented, providers, read);
                 }
@@ -242,12 +260,12 @@ impl SourcePlan {
             let known = passed.iter().position(|(other, _)| *other == place);
             let reading = match known {
                 Some(at) => passed.swap_remove(at).1,
-                None => read(text),
+                None => token.reading(&mut read),
             };
             match self.owner(planned, &reading) {
                 Some(owner) if owner == provider => {
-                    self.check_conflicts(text, owner, presented, providers, read)?;
-                    let place = self.place_of(text, place, presented);
+                    self.check_conflicts(token.text(), owner, presented, providers, read)?;
+                    let place = self.place_of(token.text(), place, presented);
                     return Ok(Choice::One(Candidate { owner, reading, place }));
                 }
                 Some(_) => passed.push((place, reading)),
@@ -285,8 +303,8 @@ impl SourcePlan {
         }
         let mut candidates = Vec::with_capacity(twins.len());
         let mut unclaimed = None;
-        for text in twins.iter().map(FoundToken::text) {
-            let reading = read(text);
+        for token in twins {
+            let (text, reading) = (token.text(), token.reading(&mut read));
             match self.owner(planned, &reading) {
                 Some(owner) => {
                     let place = self.place_of(text, place, presented);
@@ -303,9 +321,9 @@ impl SourcePlan {
         };
         let owner = first.owner;
         let others = presented.tokens.iter().filter(|token| token.place != place);
-        for text in others.map(FoundToken::text) {
-            if !twins.iter().any(|twin| bytes::same(twin.text(), text)) {
-                self.check_conflict(text, owner, presented, providers, &mut read)?;
+        for token in others {
+            if !twins.iter().any(|twin| bytes::same(twin.text(), token.text())) {
+                self.check_conflict(token, owner, presented, providers, &mut read)?;
             }
         }
         Ok(Choice::Newest(candidates))
@@ -320,16 +338,15 @@ impl SourcePlan {
         providers: &[Provider],
         mut read: impl FnMut(&'p [u8]) -> Reading<'p>,
     ) -> Result<(), NoCredential> {
-        let all = presented.tokens.iter().map(FoundToken::text);
-        for text in all.filter(|text| !bytes::same(text, chosen)) {
-            self.check_conflict(text, owner, presented, providers, &mut read)?;
+        for token in presented.tokens.iter().filter(|token| !bytes::same(token.text(), chosen)) {
+            self.check_conflict(token, owner, presented, providers, &mut read)?;
         }
         Ok(())
     }
 
     fn check_conflict<'p>(
         &self,
-        text: &'p [u8],
+        token: &'p FoundToken<'_>,
         owner: ProviderId,
         presented: &'p Presented<'_>,
         providers: &[Provider],
@@ -341,8 +358,9 @@ impl SourcePlan {
         if !self.order.iter().any(|(id, _)| rejects(*id)) {
             return Ok(());
         }
-        let reading = read(text);
-        let twins = presented.tokens.iter().filter(|token| bytes::same(token.text(), text));
+        let reading = token.reading(read);
+        let twins = presented.tokens.iter();
+        let twins = twins.filter(|other| bytes::same(other.text(), token.text()));
         for planned in twins.filter_map(|token| self.sources.get(token.place)) {
             if let Some(other) = self.owner(planned, &reading)
                 && (rejects(owner) || rejects(other))
@@ -423,28 +441,55 @@ impl<'h> Presented<'h> {
         }
     }
 
-    fn add(&mut self, place: usize, text: Cow<'h, [u8]>) {
-        let at = self.tokens.partition_point(|token| token.place <= place);
-        self.tokens.insert(at, FoundToken { place, text });
+    fn add(&mut self, token: FoundToken<'h>) {
+        if self.tokens.is_empty() {
+            // There is seldom a second one.
+            self.tokens = vec![token];
+            return;
+        }
+        let at = self.tokens.partition_point(|other| other.place <= token.place);
+        self.tokens.insert(at, token);
     }
 
-    fn add_header(&mut self, place: usize, content: HeaderContent<'h>) {
+    fn add_header(
+        &mut self,
+        place: usize,
+        content: HeaderContent<'h>,
+        known: &mut impl FnMut(&[u8]) -> Option<Rc<VerifiedToken>>,
+    ) {
         match content {
             HeaderContent::OtherScheme => {}
             // A second line of the same header.
             HeaderContent::Token(_) if self.holds(place) => self.several.push(place),
-            HeaderContent::Token(text) => self.add(place, Cow::Borrowed(text)),
+            HeaderContent::Token(text) => {
+                self.add(FoundToken { place, text: Cow::Borrowed(text), known: known(text) });
+            }
             HeaderContent::Several => self.several.push(place),
         }
     }
 
     /// An empty cookie is as good as none.
-    fn add_cookie(&mut self, place: usize, text: Cow<'h, [u8]>) {
+    fn add_cookie(
+        &mut self,
+        place: usize,
+        cookie: Cookie<'h>,
+        known: &mut impl FnMut(&[u8]) -> Option<Rc<VerifiedToken>>,
+    ) {
         let found = self.at(place);
-        let is_known = || found.iter().any(|token| bytes::same(token.text(), &text));
-        if !text.is_empty() && found.len() <= MAX_TWINS && !is_known() {
-            self.add(place, text);
+        if found.len() > MAX_TWINS {
+            return;
         }
+        let value = cookie.value();
+        // What was verified has neither quotes nor escapes.
+        let mut token = known(value);
+        let text = if token.is_some() { Cow::Borrowed(value) } else { cookie.bare_value() };
+        if text.is_empty() || found.iter().any(|other| bytes::same(other.text(), &text)) {
+            return;
+        }
+        if token.is_none() && *text != *value {
+            token = known(&text);
+        }
+        self.add(FoundToken { place, text, known: token });
     }
 }
 
@@ -453,11 +498,20 @@ impl<'h> Presented<'h> {
 struct FoundToken<'h> {
     place: usize,
     text: Cow<'h, [u8]>,
+    /// What it is, if it was verified before.
+    known: Option<Rc<VerifiedToken>>,
 }
 
 impl FoundToken<'_> {
     fn text(&self) -> &[u8] {
         &self.text
+    }
+
+    fn reading<'p>(&'p self, read: impl FnOnce(&'p [u8]) -> Reading<'p>) -> Reading<'p> {
+        match &self.known {
+            Some(token) => Reading::Known(Rc::clone(token)),
+            None => read(&self.text),
+        }
     }
 }
 

@@ -178,9 +178,9 @@ pub const METHOD_OVERRIDES: [&str; 3] =
 const CHANGES_OF_METHOD: NameBits = {
     let [first, second, third] = METHOD_OVERRIDES;
     NameBits::of(b"upgrade")
-        .and(NameBits::of(first.as_bytes()))
-        .and(NameBits::of(second.as_bytes()))
-        .and(NameBits::of(third.as_bytes()))
+        .and(NameBits::of_aliases(first.as_bytes()))
+        .and(NameBits::of_aliases(second.as_bytes()))
+        .and(NameBits::of_aliases(third.as_bytes()))
 };
 
 #[cfg(test)]

@@ -26,6 +26,8 @@ pub enum CookieEdit<'h> {
     /// They stay.
     #[default]
     None,
+    /// This line instead.
+    Line(Cow<'h, [u8]>),
     /// These lines instead; none: no `cookie` header.
     Lines(Vec<Cow<'h, [u8]>>),
 }
@@ -78,6 +80,7 @@ impl HeaderEdits<'_> {
         }
         match &self.cookies {
             CookieEdit::None => {}
+            CookieEdit::Line(line) => apply(HeaderEdit::Set(b"cookie", line)),
             // Setting collapses all lines of the name into one.
             CookieEdit::Lines(lines) => match lines.as_slice() {
                 [] => apply(HeaderEdit::Remove(b"cookie")),
@@ -119,7 +122,8 @@ mod tests {
         for (name, cookies, expected) in [
             ("untouched", CookieEdit::None, vec![]),
             ("no line", CookieEdit::Lines(vec![]), vec!["-cookie"]),
-            ("one line", CookieEdit::Lines(vec![b"a=b".into()]), vec!["cookie=a=b"]),
+            ("one line", CookieEdit::Line(b"a=b".into()), vec!["cookie=a=b"]),
+            ("one of several", CookieEdit::Lines(vec![b"a=b".into()]), vec!["cookie=a=b"]),
             ("two lines", CookieEdit::Lines(vec![b"a=\xff".into(), b"c".into()]), {
                 vec!["-cookie", "+cookie=a=\\xff", "+cookie=c"]
             }),

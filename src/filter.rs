@@ -313,7 +313,8 @@ impl Filter {
         let Some(plan) = plans.get(index) else {
             return Err(Refusal::new(Reason::DeniedByRule).at(index).into());
         };
-        let presented = plan.find(head);
+        let cache = &mut self.cache;
+        let presented = plan.find(head, |text| cache.find(text));
         let without = |edits: &mut HeaderEdits<'h>| {
             forward::forward_without_credential(edits, plan, &presented, head, |text| {
                 rule.insecure_forward_foreign
@@ -325,11 +326,8 @@ impl Filter {
             return Ok((edits, Counter::AllowedPreflight));
         }
         let mut budget = Verifications::default();
-        let cache = &mut self.cache;
-        let choice = plan.choose(&presented, &policy.providers, |text| match cache.find(text) {
-            Some(token) => Reading::Known(token),
-            None => read_token(text, &policy.providers),
-        });
+        let choice =
+            plan.choose(&presented, &policy.providers, |text| read_token(text, &policy.providers));
         if let Ok(choice) = &choice {
             let check = self.check_site(choice, plan, head, line, waited.is_none());
             check.map_err(|refusal| refusal.at(index))?;

@@ -15,6 +15,8 @@
 use std::borrow::Cow;
 use std::str::FromStr;
 
+use crate::bytes::ByteSet;
+
 /// Which ambiguous forms an operator has made ordinary bytes (`paths.insecure_allow`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PathPolicy {
@@ -183,18 +185,15 @@ pub fn without_query(target: &[u8]) -> &[u8] {
 fn is_plain(path: &[u8]) -> bool {
     let mut before = b'a';
     for byte in path {
-        let is_plain = match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => true,
-            b'/' => !matches!(before, b'/' | b'.'),
-            _ => false,
-        };
-        if !is_plain {
+        if !PLAIN_BYTES.contains(*byte) || (*byte == b'/' && matches!(before, b'/' | b'.')) {
             return false;
         }
         before = *byte;
     }
     before != b'.'
 }
+
+static PLAIN_BYTES: ByteSet = ByteSet::alphanumeric().and(b"/-._~");
 
 /// `path` without one slash at its end.
 pub fn without_trailing_slash(path: &[u8]) -> &[u8] {

@@ -25,7 +25,7 @@ impl Sanitizer {
                 folded.push(name);
             }
         }
-        let names = folded.iter().map(|name| NameBits::of(name));
+        let names = folded.iter().map(|name| NameBits::of_aliases(name));
         let names = names.fold(NameBits::default(), NameBits::and);
         Self { folded, names }
     }

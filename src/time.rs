@@ -48,7 +48,9 @@ impl Clock for UnixTime {
     }
 }
 
-/// `duration` in whole milliseconds.
+/// `duration` in whole milliseconds. `as_millis` and a multiplication that looks for overflow have
+/// 128 bits, which is a library call on wasm32.
 fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+    let seconds = duration.as_secs().min(u64::MAX / 1_000);
+    seconds.wrapping_mul(1_000).saturating_add(u64::from(duration.subsec_millis()))
 }

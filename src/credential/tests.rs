@@ -59,7 +59,7 @@ fn choose(policy: &Policy, lines: &[(&str, &str)]) -> (String, usize) {
     let pairs = lines.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes()));
     let head = RequestHead::new(pairs.collect(), false);
     let plan = SourcePlan::new(&policy.default, &policy.providers, &policy.cookies.strip);
-    let presented = plan.find(&head);
+    let presented = plan.find(&head, |_| None);
     let mut reads = 0;
     let choice = plan.choose(&presented, &policy.providers, |text| {
         reads += 1;
@@ -289,7 +289,7 @@ fn a_plan_knows_what_is_its_own() {
     assert!(plan.is_source_header(b"x-token") && !plan.is_source_header(b"authorization"));
     let known = |line: &str| {
         let head = RequestHead::new(vec![(b"cookie", line.as_bytes())], false);
-        plan.find(&head).cookies().iter().map(|known| known.role).collect::<Vec<_>>()
+        plan.find(&head, |_| None).cookies().iter().map(|known| known.role).collect::<Vec<_>>()
     };
     let source = CookieRole::Source { place: 1, is_withheld: false };
     assert_eq!(known("S; s=x; x=s; =s; s; \u{a0}s=x"), [source, source, CookieRole::Stripped]);
@@ -339,7 +339,7 @@ fn a_token_in_a_header_too_is_the_headers() {
         let pairs = lines.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes()));
         let head = RequestHead::new(pairs.collect(), false);
         let plan = SourcePlan::new(&policy.default, &policy.providers, &policy.cookies.strip);
-        let presented = plan.find(&head);
+        let presented = plan.find(&head, |_| None);
         let choice = plan.choose(&presented, &policy.providers, |text| read(text, &policy));
         let Ok(Choice::One(candidate)) = choice else { panic!("{name}") };
         assert_eq!(plan.source_of(&candidate).unwrap().to_string(), expected, "{name}");

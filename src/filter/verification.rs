@@ -170,10 +170,7 @@ impl Filter {
             }
         }
         newest.ok_or_else(|| {
-            first_refusal.map_or_else(
-                || Refusal::new(Reason::DuplicateCookie).into(),
-                Stop::Refuse,
-            )
+            first_refusal.map_or_else(|| Refusal::new(Reason::DuplicateCookie).into(), Stop::Refuse)
         })
     }
 }
