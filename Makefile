@@ -14,10 +14,10 @@ export CARGO_TARGET_DIR := $(CURDIR)/target
 # Tells the log which commit runs; a source archive has none.
 export GIT_COMMIT := $(shell git rev-parse --short HEAD 2>/dev/null)
 
-.PHONY: help build run test soak bench bench-baseline floor lint fmt fuzz fuzz-short clean toolchain
+.PHONY: help build run test test-gateway soak bench bench-baseline floor lint fmt fuzz fuzz-short clean toolchain
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: toolchain ## Build the filter: target/session_token_filter.wasm
 	@cargo rustc --release --lib --crate-type cdylib --target $(TARGET)
@@ -31,6 +31,10 @@ run: build ## Start the demo: a login page, an issuer, backends and Envoy
 test: lint build fuzz-short ## Run everything: lint, native tests, fuzz targets, and the module in real Envoys
 	@cargo test --workspace
 	@target/debug/bench --guard
+
+test-gateway: build ## Run the real Envoy Gateway with envoy/gateway/ (needs Go and Linux)
+	@cargo build --package session-token-control-planes
+	@exec target/debug/control-planes gateway $(FILTER)
 
 soak: build ## Send a million requests and weigh Envoy; SOAK="--requests 200000" for fewer
 	@cargo build --package session-token-harness --bin soak
