@@ -1,17 +1,24 @@
-//! Envoy Gateway.
+//! Envoy Gateway, as its Host infrastructure runs it on one machine: the released control plane,
+//! which starts the Envoys that it would start as pods.
+
+mod checks;
+mod control_plane;
+mod holes;
+mod manifests;
+mod on_gateway;
+mod on_route;
+mod world;
 
 use std::fs;
 use std::path::Path;
 
 use libtest_mimic::Trial;
-use session_token_harness::client::{Client, Request};
 use session_token_harness::envoy::EnvoyBinary;
 
+use crate::Product;
 use crate::namespace::Root;
-use crate::registry::Registry;
-use crate::site::{self, BACKEND_PORT, KEY_HOST, Site};
+use crate::site::{self, AUTHORITIES, KEY_HOST};
 use crate::tools::{GoModule, Program};
-use crate::{Product, folder};
 
 /// See the module.
 pub(crate) const PRODUCT: Product =
@@ -34,25 +41,27 @@ const MODULE: GoModule = GoModule {
     ],
 };
 
+/// What this Envoy Gateway runs unless it is told otherwise.
+const ENVOY: &str = "1.39.1";
+
 fn fetch() -> Result<(), String> {
-    EnvoyBinary::newest().map(drop).map_err(|error| error.to_string())
+    EnvoyBinary::for_version(ENVOY).map(drop).map_err(|error| error.to_string())
 }
 
+/// Two names and paths are written into Envoy Gateway itself: where its Envoys get modules, and the
+/// certificate that they verify this with.
 fn root(run: &Path) -> Root {
-    let certs = run.join("certs");
-    fs::create_dir_all(&certs).unwrap_or_else(|error| panic!("{}: {error}", certs.display()));
-    Root::new().with("/etc/hosts", site::hosts(run, &[KEY_HOST])).with("/certs", certs)
+    let certificates = control_plane::certificates(run);
+    fs::create_dir_all(&certificates)
+        .unwrap_or_else(|error| panic!("{}: {error}", certificates.display()));
+    let names = [KEY_HOST, "envoy-gateway.envoy-gateway-system.svc.cluster.local"];
+    Root::new()
+        .with("/etc/hosts", site::hosts(run, &names))
+        .with(AUTHORITIES, site::authorities(run))
+        .with("/certs", certificates)
 }
 
 fn trials() -> Vec<Trial> {
-    vec![Trial::test("gateway::the_site_stands", || {
-        let site = Site::start();
-        let registry = Registry::start(&folder("gateway"));
-        let digest = registry.push("session-token-filter:test", &folder("gateway"));
-        assert!(digest.starts_with("sha256:"), "{digest}");
-        Client::new(site::local(BACKEND_PORT)).send(Request::get("/")).expect_status(200);
-        assert!(site.backend.take_last().is_some());
-        assert!(Path::new("/certs").is_dir());
-        Ok(())
-    })]
+    let parts = [checks::trials(), on_gateway::trials(), on_route::trials(), holes::trials()];
+    parts.into_iter().flatten().collect()
 }
