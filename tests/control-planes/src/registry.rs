@@ -36,25 +36,18 @@ impl Registry {
         Self { _server: server }
     }
 
-    /// Pushes the filter's image as `ADDRESS/name`, and returns `sha256:…`, its digest.
+    /// Pushes the filter's image, as `make image` wrote it, as `ADDRESS/name`. Returns its digest
+    /// without `sha256:`.
     ///
     /// # Panics
     ///
     /// When that fails.
-    pub(crate) fn push(&self, name: &str, folder: &Path) -> String {
-        let layer = folder.join("layer");
-        std::fs::create_dir_all(&layer).unwrap_or_else(|error| panic!("{error}"));
-        std::fs::copy(workspace::module(), layer.join("plugin.wasm"))
-            .unwrap_or_else(|error| panic!("{}: {error}", workspace::module().display()));
-        let tar = folder.join("layer.tar");
-        let mut pack = Command::new("tar");
-        pack.arg("-C").arg(&layer).arg("-cf").arg(&tar).arg("plugin.wasm");
-        output(&mut pack);
-        let mut append = Command::new(tools::path("crane"));
-        append.args(["append", "--oci-empty-base", "-t", &format!("{ADDRESS}/{name}")]);
-        output(append.arg("-f").arg(&tar));
-        let mut digest = Command::new(tools::path("crane"));
-        output(digest.args(["digest", &format!("{ADDRESS}/{name}")])).trim().to_owned()
+    pub(crate) fn push(&self, name: &str) -> String {
+        let layout = workspace::target().join("image");
+        let mut push = Command::new(tools::path("crane"));
+        let reference = output(push.arg("push").arg(layout).arg(format!("{ADDRESS}/{name}")));
+        let digest = reference.trim().rsplit_once("@sha256:").map(|(_, digest)| digest.to_owned());
+        digest.unwrap_or_else(|| panic!("no digest in {reference:?}"))
     }
 }
 

@@ -52,7 +52,7 @@ impl World {
             SERVICES.iter().map(|(name, last)| (*name, loopback(*last, 80))).collect();
         let site = Site::start(&services);
         let registry = Registry::start(&run);
-        registry.push("session-token-filter:0.1.0", &run);
+        registry.push("session-token-filter:0.1.0");
         let identity = Identity::new(&["*.example.com", "session-keys.invalid"]);
         let mut all = vec![local_manifest(&identity)];
         all.extend_from_slice(manifests);
