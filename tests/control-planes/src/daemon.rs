@@ -63,6 +63,11 @@ impl Daemon {
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
+    /// Where that is.
+    pub(crate) fn log_file(&self) -> &Path {
+        &self.log
+    }
+
     /// The last lines that it has written.
     pub(crate) fn tail(&self) -> String {
         let log = self.log();

@@ -90,6 +90,22 @@ impl ControlPlane {
         });
     }
 
+    /// The latest status of an object, `namespace/name`; empty when there was none.
+    pub(super) fn status(&self, kind: &str, key: &str) -> String {
+        // As it logs it: a line with the kind, the status as YAML, a line with the key.
+        let (start, end) = (format!("Got new status for {kind}\n"), format!("\"key\": \"{key}\""));
+        let log = self.log();
+        let statuses =
+            log.split("Got new status for ").map(|rest| format!("Got new status for {rest}"));
+        let of_it = |status: &String| status.starts_with(&start) && status.contains(&end);
+        statuses.filter(of_it).last().unwrap_or_default()
+    }
+
+    /// Where that is.
+    pub(super) fn log_file(&self) -> &Path {
+        self.daemon.log_file()
+    }
+
     /// What Envoy Gateway and its Envoys have written.
     pub(super) fn log(&self) -> String {
         self.daemon.log()

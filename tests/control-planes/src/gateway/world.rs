@@ -74,7 +74,9 @@ impl World {
 
     /// A client that asks for `host`.
     pub(super) fn client(&self, host: &str) -> Client {
-        Client::new(local(PORT)).tls(Trust::new(&self.identity, host))
+        Client::new(local(PORT))
+            .tls(Trust::new(&self.identity, host))
+            .with_log(self.gateway.log_file())
     }
 }
 
