@@ -1,6 +1,7 @@
 //! A registry of OCI images on [`ADDRESS`], which both products ask over plain HTTP, as they do
 //! with every registry on loopback.
 
+use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::Command;
@@ -13,6 +14,20 @@ use crate::tools;
 
 /// Where it listens.
 pub(crate) const ADDRESS: &str = "127.0.0.1:5000";
+
+/// The digest of the image that `make image` wrote, without `sha256:`.
+///
+/// # Panics
+///
+/// When there is none.
+pub(crate) fn image_digest() -> String {
+    let index = workspace::target().join("image/index.json");
+    let text = fs::read_to_string(&index)
+        .unwrap_or_else(|error| panic!("{}: {error}; make image writes it", index.display()));
+    let after = text.split_once(r#""digest":"sha256:"#).map(|(_, after)| after);
+    let digest = after.and_then(|after| after.split('"').next());
+    digest.unwrap_or_else(|| panic!("no digest in {}", index.display())).to_owned()
+}
 
 /// A running registry, which forgets everything with its end.
 pub(crate) struct Registry {
@@ -36,24 +51,17 @@ impl Registry {
         Self { _server: server }
     }
 
-    /// Pushes the filter's image, as `make image` wrote it, as `ADDRESS/name`. Returns its digest
-    /// without `sha256:`.
+    /// Pushes the filter's image, as `make image` wrote it, as `ADDRESS/name`.
     ///
     /// # Panics
     ///
     /// When that fails.
-    pub(crate) fn push(&self, name: &str) -> String {
+    pub(crate) fn push(&self, name: &str) {
         let layout = workspace::target().join("image");
         let mut push = Command::new(tools::path("crane"));
-        let reference = output(push.arg("push").arg(layout).arg(format!("{ADDRESS}/{name}")));
-        let digest = reference.trim().rsplit_once("@sha256:").map(|(_, digest)| digest.to_owned());
-        digest.unwrap_or_else(|| panic!("no digest in {reference:?}"))
+        push.arg("push").arg(layout).arg(format!("{ADDRESS}/{name}"));
+        let output = push.output().unwrap_or_else(|error| panic!("{push:?}: {error}"));
+        let words = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{push:?}: {words}");
     }
-}
-
-fn output(command: &mut Command) -> String {
-    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{command:?}: {errors}");
-    String::from_utf8_lossy(&output.stdout).into_owned()
 }

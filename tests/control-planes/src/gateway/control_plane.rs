@@ -90,6 +90,18 @@ impl ControlPlane {
         });
     }
 
+    /// Waits until these words are in its log.
+    ///
+    /// # Panics
+    ///
+    /// When a minute passes first.
+    pub(super) fn wait_for_log(&mut self, words: &str) {
+        let log = self.log_file().to_owned();
+        self.daemon.wait_until(words, Duration::from_secs(60), || {
+            fs::read(&log).is_ok_and(|text| String::from_utf8_lossy(&text).contains(words))
+        });
+    }
+
     /// The latest status of an object, `namespace/name`; empty when there was none.
     pub(super) fn status(&self, kind: &str, key: &str) -> String {
         // As it logs it: a line with the kind, the status as YAML, a line with the key.
@@ -138,7 +150,7 @@ provider:
         dataHome: '{here}/data'
         stateHome: '{here}/state'
         runtimeDir: '{here}/runtime'
-extensionApis: {{ enableBackend: true }}
+extensionApis: {{ enableBackend: true, enableLua: true }}
 "
     )
 }

@@ -4,23 +4,25 @@
 //! Each row changes one thing in `gateway.yaml` and asks a new Envoy Gateway.
 
 use libtest_mimic::Trial;
-use session_token_harness::client::Exchange;
 
 use super::manifests::Manifest;
-use super::on_gateway::{api, expect_denied, shipped, www};
+use super::on_gateway::{accepted, api, expect_denied, shipped, www};
 use super::world::World;
+use crate::registry;
 
 /// All tests.
 pub(super) fn trials() -> Vec<Trial> {
-    rows()
-        .into_iter()
-        .map(|row| {
-            Trial::test(format!("gateway::holes::{}", row.name), move || {
-                row.run();
-                Ok(())
-            })
+    let trial = |name: &str, test: Box<dyn FnOnce() + Send>| {
+        Trial::test(format!("gateway::holes::{name}"), || {
+            test();
+            Ok(())
         })
-        .collect()
+    };
+    let mut trials: Vec<_> =
+        rows().into_iter().map(|row| trial(row.name, Box::new(move || row.run()))).collect();
+    trials.push(trial("a_second_security_policy", Box::new(a_second_security_policy)));
+    trials.push(trial("a_refused_update", Box::new(a_refused_update)));
+    trials
 }
 
 /// What becomes of requests without a session.
@@ -56,9 +58,9 @@ fn rows() -> Vec<Row> {
     };
     let no_image = |manifest: Manifest| manifest.with("-filter:0.1.0\n", "-filter:9.9.9\n");
     let fail_open = |manifest: Manifest| manifest.with("failOpen: false", "failOpen: true");
-    let misspelt = |manifest: Manifest| manifest.with("realm: example", "realms: example");
     let digest = |digest: &str| {
-        shipped().with("-filter:0.1.0\n", &format!("-filter:0.1.0\n          sha256: {digest}\n"))
+        shipped()
+            .with("-filter:0.1.0\n", &format!("-filter:0.1.0\n          sha256: \"{digest}\"\n"))
     };
     vec![
         row("as_shipped", shipped(), Outcome::Guarded, Some("type: Accepted")),
@@ -82,6 +84,18 @@ fn rows() -> Vec<Row> {
             Some("reason: Invalid"),
         ),
         row(
+            "its_digest",
+            digest(&registry::image_digest()),
+            Outcome::Guarded,
+            Some("type: Accepted"),
+        ),
+        row(
+            "a_digest_for_a_tag",
+            shipped().with(":0.1.0\n", &format!("@sha256:{}\n", registry::image_digest())),
+            Outcome::Guarded,
+            Some("type: Accepted"),
+        ),
+        row(
             "a_refused_configuration",
             misspelt(shipped()),
             Outcome::Closed(503),
@@ -93,7 +107,7 @@ fn rows() -> Vec<Row> {
             Outcome::Open,
             Some("type: Accepted"),
         ),
-        with_lua("a_policy_on_a_route_takes_its_place", "", Outcome::Open),
+        with_lua("a_policy_on_one_route_takes_its_place", "", Outcome::Open),
         with_lua("a_merged_policy_does_not", "mergeType: StrategicMerge, ", Outcome::Guarded),
         row(
             "no_such_cluster",
@@ -119,6 +133,38 @@ spec: {{ {merge}targetRefs: [{{ group: gateway.networking.k8s.io, kind: HTTPRout
 "
     );
     Manifest::new("lua.yaml", text)
+}
+
+/// A route takes one of them. The other one says so in its status, and nowhere else.
+fn a_second_security_policy() {
+    let text = "apiVersion: gateway.envoyproxy.io/v1alpha1
+kind: SecurityPolicy
+metadata: { name: second, namespace: shop }
+spec: { targetRefs: [{ group: gateway.networking.k8s.io, kind: HTTPRoute, name: reports }],
+  authorization: { defaultAction: Allow } }
+";
+    let world = World::start("a_second", &[shipped(), Manifest::new("second.yaml", text)]);
+    assert!(world.gateway.status("SecurityPolicy", "shop/second").contains("reason: Conflicted"));
+    let bearer = format!("Bearer {}", world.site.session("usr-1", "free"));
+    let request = api("/reports").header("authorization", bearer);
+    world.site.expect_refused(&world.client("api.example.com").send(request), 403);
+}
+
+/// Envoys that run keep what they have. The policy says Accepted as before; their log says why.
+fn a_refused_update() {
+    let mut world = World::start("a_refused_update", &[shipped()]);
+    world.apply(&[misspelt(shipped())]);
+    world.gateway.wait_for_log("realms: unknown field; did you mean `realm`?");
+    world.gateway.wait_for_log("Envoy rejected the last update");
+    expect_denied(&world, &world.client("www.example.com").send(www("/api/x")), 401, "missing");
+    let cookie = format!("cbo_session_token={}", world.site.session("usr-1", "free"));
+    let request = www("/api/x").header("cookie", cookie);
+    world.site.expect_at(&world.client("www.example.com").send(request), "api");
+    accepted(&world, "EnvoyExtensionPolicy", "shop/session-token");
+}
+
+fn misspelt(manifest: Manifest) -> Manifest {
+    manifest.with("realm: example", "realms: example")
 }
 
 impl Row {
@@ -162,7 +208,7 @@ impl Row {
         if self.manifests.len() > 1 {
             return; // The Lua policy is on another route.
         }
-        let forged: Exchange =
+        let forged =
             world.client("api.example.com").send(api("/reports").header("x-user-plan", "pro"));
         world.site.expect_at(&forged, "reports");
     }
