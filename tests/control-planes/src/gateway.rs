@@ -7,6 +7,7 @@ mod holes;
 mod manifests;
 mod on_gateway;
 mod on_route;
+mod order;
 mod world;
 
 use std::fs;
@@ -62,6 +63,12 @@ fn root(run: &Path) -> Root {
 }
 
 fn trials() -> Vec<Trial> {
-    let parts = [checks::trials(), on_gateway::trials(), on_route::trials(), holes::trials()];
+    let parts = [
+        checks::trials(),
+        on_gateway::trials(),
+        on_route::trials(),
+        order::trials(),
+        holes::trials(),
+    ];
     parts.into_iter().flatten().collect()
 }

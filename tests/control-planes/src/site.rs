@@ -73,6 +73,13 @@ impl Site {
         received.pop()
     }
 
+    /// Forgets what the backends got, after requests that only waited for something.
+    pub(crate) fn forget(&self) {
+        for backend in &self.backends {
+            backend.clear();
+        }
+    }
+
     /// What the backend `name` got of an exchange that was answered 200.
     ///
     /// # Panics

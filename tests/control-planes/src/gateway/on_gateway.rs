@@ -187,7 +187,7 @@ fn pages_of_other_hosts(world: &World) {
         client.send(request).expect("an answer that the page may read", |answer| {
             answer.status == status && origin_of(answer).as_deref() == Some(PAGE)
         });
-        world.site.received();
+        world.site.forget();
     }
 }
 
@@ -234,27 +234,27 @@ fn the_key_server_fails(world: &mut World) {
     world.site.keys.serve(&jwks(&[&world.site.key, &next]));
     world.site.keys.stop();
     let client = world.client(WWW);
-    let ask = |world: &World, key: &SigningKey, user: &str| {
+    let ask = |key: &SigningKey, user: &str| {
         let session = session(key, user, "free");
         client.send(www("/api/x").header("cookie", format!("cbo_session_token={session}")))
     };
     // Past any pause between two fetches.
     let end = Instant::now() + Duration::from_secs(7);
     while Instant::now() < end {
-        world.site.expect_at(&ask(world, &world.site.key, "usr-1"), "api");
-        let refused = ask(world, &next, "usr-1");
+        world.site.expect_at(&ask(&world.site.key, "usr-1"), "api");
+        let refused = ask(&next, "usr-1");
         refused.expect("no access without its key", |answer| matches!(answer.status, 401 | 503));
         world.site.expect_refused(&refused, refused.status());
         thread::sleep(Duration::from_millis(300));
     }
     // A user who never came before, by a key that is known.
-    world.site.expect_at(&ask(world, &world.site.key, "usr-9"), "api");
+    world.site.expect_at(&ask(&world.site.key, "usr-9"), "api");
     world.site.keys.start_again();
     let client = world.client(WWW);
     let request = www("/api/x")
         .header("cookie", format!("cbo_session_token={}", session(&next, "usr-1", "free")));
     world.gateway.wait_until("in with the new key", &client, &request, |status| status == 200);
-    world.site.received();
+    world.site.forget();
 }
 
 const WWW: &str = "www.example.com";

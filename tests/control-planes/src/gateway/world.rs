@@ -61,15 +61,23 @@ impl World {
         let client = this.client("www.example.com");
         let request = Request::get("/").header("host", "www.example.com");
         this.gateway.wait_until("serving", &client, &request, |status| status != 0);
-        this.site.received();
+        this.site.forget();
         this
     }
 
     /// Replaces the manifests, without waiting for it to take effect.
     pub(super) fn apply(&self, manifests: &[Manifest]) {
-        let mut all = vec![local_manifest(&self.identity)];
-        all.extend_from_slice(manifests);
-        self.gateway.apply(&all);
+        self.apply_all(self.local_manifest(), manifests);
+    }
+
+    /// The same, and what stands in for the cluster too.
+    pub(super) fn apply_all(&self, local: Manifest, manifests: &[Manifest]) {
+        self.gateway.apply(&[&[local], manifests].concat());
+    }
+
+    /// What stands in for the cluster.
+    pub(super) fn local_manifest(&self) -> Manifest {
+        local_manifest(&self.identity)
     }
 
     /// A client that asks for `host`.
