@@ -55,8 +55,9 @@ fn main() -> ExitCode {
     }
     match prepare(product) {
         // Held until the end: the ports are a run's own, its folder is not.
-        Ok(_lock) => namespace::run(&[&[INSIDE.to_owned()], arguments].concat())
-            .unwrap_or_else(|error| complain(error)),
+        Ok(_lock) => {
+            namespace::run(&[&[INSIDE.to_owned()], arguments].concat()).unwrap_or_else(complain)
+        }
         Err(error) => complain(error),
     }
 }

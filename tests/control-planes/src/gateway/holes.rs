@@ -32,7 +32,8 @@ enum Outcome {
     Guarded,
     /// They reach the backends, with whatever claims the client wrote.
     Open,
-    /// They end with this status before any backend, and so do those with a session.
+    /// They end with this status before any backend, and so do those with a session, and those
+    /// that need none.
     Closed(u16),
     /// They are refused by the filter, and those with a session too: it has no keys.
     NoKeys,
@@ -50,11 +51,11 @@ struct Row {
 fn rows() -> Vec<Row> {
     let row =
         |name, manifest, outcome, status| Row { name, manifests: vec![manifest], outcome, status };
-    let with_lua = |name, merge: &str, outcome| Row {
+    let with_lua = |name, merge: &str, outcome, status| Row {
         name,
         manifests: vec![shipped(), lua(merge)],
         outcome,
-        status: Some("type: Accepted"),
+        status: Some(status),
     };
     let no_image = |manifest: Manifest| manifest.with("-filter:0.1.0\n", "-filter:9.9.9\n");
     let fail_open = |manifest: Manifest| manifest.with("failOpen: false", "failOpen: true");
@@ -70,6 +71,15 @@ fn rows() -> Vec<Row> {
             Outcome::Open,
             None,
         ),
+        row(
+            "another_namespace",
+            shipped().with(
+                "  name: session-token\n  namespace: shop",
+                "  name: session-token\n  namespace: infra",
+            ),
+            Outcome::Open,
+            None,
+        ),
         row("no_image", no_image(shipped()), Outcome::Closed(500), Some("reason: Invalid")),
         row(
             "no_image_and_fail_open",
@@ -77,10 +87,11 @@ fn rows() -> Vec<Row> {
             Outcome::Open,
             Some("reason: Invalid"),
         ),
+        row("another_digest", digest(NO_DIGEST), Outcome::Closed(500), Some("reason: Invalid")),
         row(
-            "another_digest",
-            digest("0000000000000000000000000000000000000000000000000000000000000000"),
-            Outcome::Closed(500),
+            "another_digest_and_fail_open",
+            fail_open(digest(NO_DIGEST)),
+            Outcome::Open,
             Some("reason: Invalid"),
         ),
         row(
@@ -107,8 +118,13 @@ fn rows() -> Vec<Row> {
             Outcome::Open,
             Some("type: Accepted"),
         ),
-        with_lua("a_policy_on_one_route_takes_its_place", "", Outcome::Open),
-        with_lua("a_merged_policy_does_not", "mergeType: StrategicMerge, ", Outcome::Guarded),
+        with_lua("a_policy_on_one_route_takes_its_place", "", Outcome::Open, "reason: Overridden"),
+        with_lua(
+            "a_merged_policy_does_not",
+            "mergeType: StrategicMerge, ",
+            Outcome::Guarded,
+            "reason: Merged",
+        ),
         row(
             "no_such_cluster",
             // The route that makes the cluster has another name.
@@ -189,6 +205,8 @@ impl Row {
             }
             Outcome::Closed(status) => {
                 world.site.expect_refused(&nobody, status);
+                let page = world.client("www.example.com").send(www("/"));
+                world.site.expect_refused(&page, status);
                 world.site.expect_refused(&somebody(), status);
             }
             Outcome::NoKeys => {
@@ -213,3 +231,5 @@ impl Row {
         world.site.expect_at(&forged, "reports");
     }
 }
+
+const NO_DIGEST: &str = "0000000000000000000000000000000000000000000000000000000000000000";

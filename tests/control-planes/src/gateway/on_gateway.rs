@@ -27,6 +27,9 @@ pub(super) fn trials() -> Vec<Trial> {
         the_key_route_is_closed(&world);
         keys_change(&world);
         the_key_server_fails(&mut world);
+        // Envoy Gateway's own access log tells reasons; so does the filter, at level info.
+        world.gateway.wait_for_log("session_token_denied{missing}");
+        world.gateway.wait_for_log("reason=unknown_key");
         Ok(())
     })]
 }
@@ -85,6 +88,9 @@ fn a_cookie_becomes_a_bearer(world: &World) {
         let wanted: Vec<_> = value.iter().map(String::as_bytes).collect();
         assert_eq!(values, wanted, "{name} in\n{}", received.headers);
     }
+    // Envoy Gateway's own doing, before any filter.
+    let underscore = client.send(www("/").header("x_user_plan", "pro"));
+    world.site.expect_refused(&underscore, 400);
     // Without a session: the page and its assets, and still no claim of the client's own.
     for path in ["/", "/assets/app.js"] {
         let received =

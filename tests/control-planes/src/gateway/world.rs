@@ -97,7 +97,10 @@ metadata: {{ name: eg }}
 spec:
   controllerName: gateway.envoyproxy.io/gatewayclass-controller
   parametersRef:
-    {{ group: gateway.envoyproxy.io, kind: EnvoyProxy, name: host, namespace: envoy-gateway-system }}
+    group: gateway.envoyproxy.io
+    kind: EnvoyProxy
+    name: host
+    namespace: envoy-gateway-system
 ---
 apiVersion: gateway.envoyproxy.io/v1alpha1
 kind: EnvoyProxy
