@@ -2,10 +2,9 @@ module session-token-filter/tests/control-planes/gateway
 
 go 1.26.7
 
-tool (
-	github.com/envoyproxy/gateway/cmd/egctl
-	github.com/envoyproxy/gateway/cmd/envoy-gateway
-	github.com/google/go-containerregistry/cmd/crane
+require (
+	github.com/envoyproxy/gateway v1.9.1
+	github.com/google/go-containerregistry v0.22.1
 )
 
 require (
@@ -68,7 +67,6 @@ require (
 	github.com/dominikbraun/graph v0.23.0 // indirect
 	github.com/ebitengine/purego v0.10.2 // indirect
 	github.com/emicklei/go-restful/v3 v3.13.0 // indirect
-	github.com/envoyproxy/gateway v1.9.1 // indirect
 	github.com/envoyproxy/go-control-plane v0.14.1-0.20260729145720-a2d8c7492908 // indirect
 	github.com/envoyproxy/go-control-plane/contrib v1.36.1-0.20260729145720-a2d8c7492908 // indirect
 	github.com/envoyproxy/go-control-plane/envoy v1.37.1-0.20260729145720-a2d8c7492908 // indirect
@@ -125,7 +123,6 @@ require (
 	github.com/google/cel-go v0.30.0 // indirect
 	github.com/google/gnostic-models v0.7.1 // indirect
 	github.com/google/go-cmp v0.7.0 // indirect
-	github.com/google/go-containerregistry v0.22.1 // indirect
 	github.com/google/gofuzz v1.2.0 // indirect
 	github.com/google/uuid v1.6.0 // indirect
 	github.com/gorilla/handlers v1.5.2 // indirect

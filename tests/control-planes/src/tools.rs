@@ -130,3 +130,28 @@ fn text_of(folder: &Path) -> io::Result<String> {
     }
     Ok(text)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn any_change_of_a_module_is_seen() {
+        let folder = std::env::temp_dir().join(format!("go-module-{}", std::process::id()));
+        fs::create_dir_all(folder.join("lite")).unwrap();
+        let mut seen = vec![text_of(&folder).unwrap()];
+        for (name, path, text) in [
+            ("a file", "go.mod", "module a"),
+            ("its text", "go.mod", "module b"),
+            ("a file further down", "lite/main.go", "package main"),
+            ("its text", "lite/main.go", "package lite"),
+        ] {
+            fs::write(folder.join(path), text).unwrap();
+            let now = text_of(&folder).unwrap();
+            assert!(!seen.contains(&now), "{name}");
+            assert_eq!(now, text_of(&folder).unwrap(), "{name}, asked again");
+            seen.push(now);
+        }
+        fs::remove_dir_all(folder).unwrap();
+    }
+}
