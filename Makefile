@@ -19,7 +19,7 @@ export GIT_COMMIT := $(shell git rev-parse --short=12 HEAD 2>/dev/null)
 # Whose home it was built in is nobody's business, and would make each builder's module another.
 REMAP := --remap-path-prefix=$(or $(CARGO_HOME),$(HOME)/.cargo)=/cargo
 
-.PHONY: help build run image push test test-gateway soak bench bench-baseline floor lint fmt fuzz fuzz-short clean toolchain
+.PHONY: help build run image push test test-gateway test-istio soak bench bench-baseline floor lint fmt fuzz fuzz-short clean toolchain
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -52,6 +52,10 @@ test: lint build fuzz-short ## Run everything: lint, native tests, fuzz targets,
 test-gateway: image ## Run the real Envoy Gateway with envoy/gateway/ (needs Go and Linux)
 	@cargo build --package session-token-control-planes
 	@exec target/debug/control-planes gateway $(FILTER)
+
+test-istio: image ## Run the real Istio with envoy/istio/ (needs Go and Linux)
+	@cargo build --package session-token-control-planes
+	@exec target/debug/control-planes istio $(FILTER)
 
 soak: build ## Send a million requests and weigh Envoy; SOAK="--requests 200000" for fewer
 	@cargo build --package session-token-harness --bin soak

@@ -2,7 +2,7 @@
 //!
 //! Nothing here cares for programs that outlive this process: the namespace ends them all.
 
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -22,8 +22,9 @@ impl Daemon {
     /// When it cannot be started.
     pub(crate) fn start(name: &str, command: &mut Command, folder: &Path) -> Self {
         let log = folder.join(format!("{name}.log"));
-        let output =
-            File::create(&log).unwrap_or_else(|error| panic!("{}: {error}", log.display()));
+        // To its end: Envoy opens /dev/stdout once more, and would write over what is there.
+        let output = File::create(&log).and_then(|_| OpenOptions::new().append(true).open(&log));
+        let output = output.unwrap_or_else(|error| panic!("{}: {error}", log.display()));
         let errors = output.try_clone().unwrap_or_else(|error| panic!("{name}: {error}"));
         let child = command
             .stdin(Stdio::null())

@@ -8,6 +8,7 @@
 
 mod daemon;
 mod gateway;
+mod istio;
 mod namespace;
 mod registry;
 mod site;
@@ -38,7 +39,7 @@ struct Product {
     trials: fn() -> Vec<Trial>,
 }
 
-const PRODUCTS: [&Product; 1] = [&gateway::PRODUCT];
+const PRODUCTS: [&Product; 2] = [&gateway::PRODUCT, &istio::PRODUCT];
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();

@@ -51,17 +51,21 @@ impl Registry {
         Self { _server: server }
     }
 
-    /// Pushes the filter's image, as `make image` wrote it, as `ADDRESS/name`.
+    /// Pushes the filter's image, as `make image` wrote it, as `ADDRESS/name`. Returns its digest,
+    /// `sha256:` and hexadecimal digits.
     ///
     /// # Panics
     ///
     /// When that fails.
-    pub(crate) fn push(&self, name: &str) {
+    pub(crate) fn push(&self, name: &str) -> String {
         let layout = workspace::target().join("image");
         let mut push = Command::new(tools::path("crane"));
         push.arg("push").arg(layout).arg(format!("{ADDRESS}/{name}"));
         let output = push.output().unwrap_or_else(|error| panic!("{push:?}: {error}"));
         let words = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{push:?}: {words}");
+        let reference = String::from_utf8_lossy(&output.stdout);
+        let digest = reference.trim().rsplit_once('@').map(|(_, digest)| digest.to_owned());
+        digest.unwrap_or_else(|| panic!("{push:?}: no digest in {reference:?}"))
     }
 }
