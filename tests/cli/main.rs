@@ -10,6 +10,7 @@ use std::process::{Command, Stdio};
 mod check;
 mod explain;
 mod kinds;
+mod readme;
 mod schema;
 mod wrappings;
 
