@@ -375,6 +375,22 @@ fn what_can_not_be_explained_says_why() {
 }
 
 #[test]
+fn of_many_rules_the_last_are_told() {
+    let mut configuration = configuration();
+    let rules = (0..30).map(|number| {
+        json!({"name": format!("r{number}"), "match": {"path": {"prefix": format!("/r{number}")}}})
+    });
+    configuration["rules"] = rules.collect();
+    let arguments = ["explain", "-", "--url", "https://w.example/r25"];
+    let Run { out, .. } = run(&arguments, &configuration.to_string());
+    for part in
+        ["1. to 5. do not match\n", "6. r5 (/r5 and below): no", "26. r25 (/r25 and below) decides"]
+    {
+        assert!(out.contains(part), "no {part} in {out}");
+    }
+}
+
+#[test]
 fn one_of_several_is_chosen() {
     let file = root().join("envoy/service-to-service.yaml");
     let file = file.to_str().unwrap();

@@ -13,7 +13,7 @@ pub(crate) struct Kind {
     pub(crate) is_text: bool,
 }
 
-pub(crate) static KINDS: [Kind; 9] = [
+pub(crate) static KINDS: [Kind; 10] = [
     Kind { name: "bare", before: "", indent: 0, after: "", cluster: "keys", is_text: false },
     Kind {
         name: "bootstrap, Struct",
@@ -36,6 +36,14 @@ pub(crate) static KINDS: [Kind; 9] = [
         name: "EnvoyFilter",
         before: ENVOY_FILTER,
         indent: 18,
+        after: "",
+        cluster: "keys",
+        is_text: false,
+    },
+    Kind {
+        name: "ConfigMap",
+        before: CONFIG_MAP,
+        indent: 14,
         after: "",
         cluster: "keys",
         is_text: false,
@@ -189,6 +197,21 @@ spec:
               configuration:
                 "@type": type.googleapis.com/google.protobuf.Struct
                 value:
+"#;
+
+const CONFIG_MAP: &str = r#"apiVersion: v1
+kind: ConfigMap
+data:
+  notes.txt: "a: [1"
+  lds.yaml: |
+    resources:
+    - typed_config:
+        "@type": type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm
+        config:
+          vm_config: {code: {local: {filename: a.wasm}}}
+          configuration:
+            "@type": type.googleapis.com/google.protobuf.Struct
+            value:
 "#;
 
 const WASM_PLUGIN: &str = r#"apiVersion: extensions.istio.io/v1alpha1

@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use session_token_filter::config::Loaded;
 
+use crate::configmap::with_embedded;
 use crate::files::{self, Unreadable};
 use crate::finding::{Findings, Level, printable};
 use crate::plugin::{Clusters, Config, Plugin, Scan, scan};
@@ -49,7 +50,7 @@ impl Report {
     /// Whether there was anything to check.
     fn check(&mut self, file: &str, text: &str) -> bool {
         let documents = match parse(text) {
-            Ok(documents) => documents,
+            Ok(documents) => with_embedded(documents),
             Err(error) => {
                 let mut findings = Findings::default();
                 findings.error(error.spot, "", format!("not YAML: {}", error.text));
@@ -165,4 +166,33 @@ fn check_tls(cluster: &Node, name: &str, findings: &mut Findings) {
 fn count(number: usize, noun: &str) -> String {
     let plural = if number == 1 { "" } else { "s" };
     format!("{number} {noun}{plural}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whatever a file holds, it is told, and nothing breaks.
+    #[test]
+    fn no_piece_of_a_file_breaks_anything() {
+        for text in FILES {
+            let lines: Vec<_> = text.lines().collect();
+            for (index, line) in lines.iter().enumerate().step_by(3) {
+                let mut report = Report::default();
+                // Without a line, without all lines after it, and cut within it.
+                let without = [lines.get(..index), lines.get(index.saturating_add(1)..)];
+                report.check("f", &without.map(Option::unwrap_or_default).concat().join("\n"));
+                let start = lines.get(..index).unwrap_or_default().join("\n");
+                report.check("f", &start);
+                let half: String = line.chars().take(line.chars().count() / 2).collect();
+                report.check("f", &format!("{start}\n{half}"));
+            }
+        }
+    }
+
+    const FILES: [&str; 3] = [
+        include_str!("../../../envoy/one-host.yaml"),
+        include_str!("../../../envoy/service-to-service.yaml"),
+        include_str!("../../../tests/fuzz/corpus/configuration/whole.json"),
+    ];
 }

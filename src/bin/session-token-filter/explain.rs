@@ -18,6 +18,7 @@ use self::run::{Ending, Keys, Outcome, run};
 use self::steps::{Signature, Steps};
 use crate::check;
 use crate::clock::{self, time_text};
+use crate::configmap::with_embedded;
 use crate::files;
 use crate::finding::{Level, printable};
 use crate::plugin::{Plugin, scan};
@@ -74,6 +75,7 @@ pub(crate) fn explain(arguments: &Arguments) -> Result<String, Problem> {
         let text = format!("{}:{}: error: not YAML: {}\n", arguments.file, error.spot, error.text);
         Problem::Configuration(text)
     })?;
+    let documents = with_embedded(documents);
     let mut found = scan(&documents);
     found.refuse_nothing();
     if found.plugins.is_empty() {

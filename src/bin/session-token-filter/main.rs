@@ -3,7 +3,7 @@
 //!
 //! | question | module |
 //! | --- | --- |
-//! | Where in a file does a configuration stand? | `plugin`; `kubernetes`, `envoy` for what is around it |
+//! | Where in a file does a configuration stand? | `plugin`; `kubernetes`, `configmap` and `envoy` for what is around it |
 //! | What is wrong with it, and what does it come to? | `check`, `summary` |
 //! | Why is a request allowed or refused? | `explain` |
 //! | What can editors know of a configuration? | `schema` |
@@ -17,6 +17,7 @@ use clap::{Parser, Subcommand};
 
 mod check;
 mod clock;
+mod configmap;
 mod envoy;
 mod explain;
 mod fields;

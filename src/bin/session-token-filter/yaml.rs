@@ -225,6 +225,21 @@ impl Node {
         }
     }
 
+    /// Makes the places in it, which stands as a text in `outer`, those of the file.
+    pub(crate) fn move_into(&mut self, outer: &Self) {
+        self.spot = outer.spot_inside(self.spot);
+        match &mut self.value {
+            Yaml::Null | Yaml::Bool(_) | Yaml::Number(_) | Yaml::Text(_) => {}
+            Yaml::List(elements) => elements.iter_mut().for_each(|node| node.move_into(outer)),
+            Yaml::Map(members) => {
+                for member in members {
+                    member.spot = outer.spot_inside(member.spot);
+                    member.value.move_into(outer);
+                }
+            }
+        }
+    }
+
     /// Every place in this value by its path, as the filter writes paths: `rules[2].match`.
     pub(crate) fn places(&self) -> HashMap<String, Spot> {
         let mut places = HashMap::from([(String::new(), self.spot)]);

@@ -106,7 +106,13 @@ impl<'a> Steps<'a> {
             line(text, "rule", "none was looked for: the request can't be compared with rules");
             return;
         };
-        for (index, earlier) in self.policy.rules.iter().take(decides).enumerate() {
+        // Of very many, those that follow are enough to see why.
+        let left_out = decides.saturating_sub(MAX_RULES);
+        if left_out > 0 {
+            line(text, "rule", &format!("1. to {left_out}. do not match"));
+        }
+        let earlier = self.policy.rules.iter().take(decides).enumerate();
+        for (index, earlier) in earlier.skip(left_out) {
             let number = index.saturating_add(1);
             let what = match_of(earlier, self.matches);
             let why = self.why_not(earlier);
@@ -504,3 +510,4 @@ fn line(text: &mut String, what: &str, rest: &str) {
 /// What was verified before is nothing to an explanation.
 const NONE_KNOWN: fn(&[u8]) -> Option<Rc<VerifiedToken>> = |_| None;
 const MAX_SHOWN: usize = 200;
+const MAX_RULES: usize = 20;
