@@ -53,6 +53,7 @@ check: toolchain ## Check a configuration or manifest: FILE=envoy/one-host.yaml
 	@$(CLI) check $(FILE)
 
 schema: toolchain ## Write the JSON Schema of the configuration: envoy/session-token-filter.schema.json
+	@mkdir -p target
 	@$(CLI) schema > target/schema.json
 	@mv target/schema.json envoy/session-token-filter.schema.json
 

@@ -151,6 +151,20 @@ fn every_mistake_around_a_configuration_is_found() {
             "warning: rules[0].access: is empty: the filter won't see it",
         ),
         (
+            "WasmPlugin",
+            "  phase: AUTHN\n",
+            "  phase: AUTHN\n  match: [{mode: SERVER}]\n",
+            "match:",
+            "error: spec.match: SERVER is nothing that passes a gateway",
+        ),
+        (
+            "TrafficExtension",
+            "  phase: AUTHN\n",
+            "  phase: AUTHN\n  match: [{mode: CLIENT}]\n",
+            "match:",
+            "warning: spec.match: CLIENT is what a sidecar sends out",
+        ),
+        (
             "WasmPlugin among others",
             "number: 443",
             "number: 80",
@@ -432,6 +446,29 @@ fn filters_stand_where_requests_come_by() {
     assert!(out.contains("warning: ") && out.contains("behind an RBAC filter"), "{out}");
     let (code, out, _) = behind("cors", "cors.v3.Cors");
     assert!(code == 0 && out.contains("0 errors, 0 warnings"), "{out}");
+}
+
+#[test]
+fn policies_that_take_the_place_of_ours_are_told() {
+    let policy = |merge: &str, gateway: &str| {
+        format!(
+            "---\nkind: HTTPRoute\nmetadata: {{name: shop}}\nspec: {{parentRefs: [{{name: {gateway}}}]}}\n\
+             ---\napiVersion: gateway.envoyproxy.io/v1alpha1\nkind: EnvoyExtensionPolicy\n\
+             metadata: {{name: lua}}\nspec:\n  targetRefs: [{{group: gateway.networking.k8s.io, \
+             kind: HTTPRoute, name: shop}}]\n  lua: [{{type: Inline}}]\n{merge}"
+        )
+    };
+    let own = Kind::named("EnvoyExtensionPolicy")
+        .wrap(CONFIGURATION)
+        .replace("httproute/default/jwks/rule/0", "grpcroute/default/jwks/rule/0");
+    for (merge, gateway, warnings) in
+        [("", "edge", 1), ("  mergeType: StrategicMerge\n", "edge", 0), ("", "other", 0)]
+    {
+        let text = format!("{own}{}", policy(merge, gateway));
+        let Run { out, .. } = check(&text);
+        let found = out.matches("EnvoyExtensionPolicy \"lua\" takes this one's place").count();
+        assert_eq!(found, warnings, "{merge}{gateway}: {out}");
+    }
 }
 
 #[test]

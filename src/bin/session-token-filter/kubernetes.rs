@@ -65,6 +65,7 @@ pub(crate) fn scan<'n>(root: &At<'n>, documents: &'n [Node], scan: &mut Scan<'n>
                 &mut own.findings,
             );
             check_istio_target(&spec, &mut own.findings);
+            check_istio_match(&spec, &mut own.findings);
             read_istio_wasm(&spec, &mut own);
             scan.plugins.push(own);
         }
@@ -75,6 +76,7 @@ pub(crate) fn scan<'n>(root: &At<'n>, documents: &'n [Node], scan: &mut Scan<'n>
                 &mut own.findings,
             );
             check_istio_target(&spec, &mut own.findings);
+            check_istio_match(&spec, &mut own.findings);
             match spec.get("wasm") {
                 Some(wasm) => {
                     wasm.refuse_unknown(
@@ -168,6 +170,27 @@ fn check_istio_target(spec: &At<'_>, findings: &mut Findings) {
             error(format!("is missing: without it the filter {BEHIND_RBAC}"));
         }
         Some(other) => error(format!("{other:?} must be AUTHN")),
+    }
+}
+
+/// Which requests it filters of those that come by. To Istio all that passes a gateway is `CLIENT`.
+fn check_istio_match(spec: &At<'_>, findings: &mut Findings) {
+    let Some(matches) = spec.get("match") else { return };
+    let modes = || matches.elements().map(|it| it.get("mode").and_then(|mode| mode.text()));
+    let all_are = |mode: &str| modes().count() > 0 && modes().all(|own| own == Some(mode));
+    let refs = spec
+        .get("targetRef")
+        .into_iter()
+        .chain(spec.get("targetRefs").iter().flat_map(At::elements).collect::<Vec<_>>());
+    let mut kinds = refs.filter_map(|it| it.get("kind")?.text());
+    let labels = spec.node.at(&["selector", "matchLabels"]).map(Node::members).unwrap_or_default();
+    let mut labels = labels.iter().filter_map(|label| label.value.text());
+    let is_gateway = kinds.any(|kind| kind == "Gateway") || labels.any(|it| it.contains("gateway"));
+    if is_gateway && all_are("SERVER") {
+        matches.error(findings, "SERVER is nothing that passes a gateway: nothing is filtered");
+    } else if !is_gateway && all_are("CLIENT") {
+        matches
+            .warning(findings, "CLIENT is what a sidecar sends out: what comes in is not filtered");
     }
 }
 
@@ -371,6 +394,9 @@ fn check_targets(root: &At<'_>, spec: &At<'_>, documents: &[Node], findings: &mu
             .filter(|it| text(it, &["kind"]).as_deref() == Some(kind))
             .map(|it| (text(it, &["metadata", "name"]).unwrap_or_default(), namespace(it)))
             .collect();
+        if kind == "Gateway" {
+            warn_of_overrides(root, name, documents, findings);
+        }
         let own = (name.to_owned(), namespace(root.node));
         if !of_kind.is_empty() && !of_kind.contains(&own) {
             let known: Vec<_> =
@@ -382,6 +408,43 @@ fn check_targets(root: &At<'_>, spec: &At<'_>, documents: &[Node], findings: &mu
                      filters nothing",
                     own.1,
                     known.join(", ")
+                ),
+            );
+        }
+    }
+}
+
+/// A policy on a route takes the place of the Gateway's, unless it is merged with it.
+fn warn_of_overrides(root: &At<'_>, gateway: &str, documents: &[Node], findings: &mut Findings) {
+    let text = |node: &'_ Node, names: &[&str]| {
+        node.at(names).and_then(Node::text).unwrap_or_default().to_owned()
+    };
+    let elements = |node: &Node, name: &str| {
+        node.at(&["spec", name]).map(|it| it.elements().to_vec()).unwrap_or_default()
+    };
+    let is_on_gateway = |route: &str| {
+        let of_route = documents.iter().filter(|it| text(it, &["metadata", "name"]) == route);
+        of_route
+            .flat_map(|it| elements(it, "parentRefs"))
+            .any(|parent| text(&parent, &["name"]) == gateway)
+    };
+    let own_name = text(root.node, &["metadata", "name"]);
+    for other in documents {
+        let name = text(other, &["metadata", "name"]);
+        let is_other = text(other, &["kind"]) == "EnvoyExtensionPolicy" && name != own_name;
+        let is_merged = other.at(&["spec", "mergeType"]).is_some();
+        // One with a plugin of its own is looked at by itself.
+        if !is_other || is_merged || !elements(other, "wasm").is_empty() {
+            continue;
+        }
+        let routes = elements(other, "targetRefs").into_iter().map(|it| text(&it, &["name"]));
+        for route in routes.filter(|route| is_on_gateway(route)) {
+            findings.warning(
+                other.spot,
+                "",
+                format!(
+                    "EnvoyExtensionPolicy {name:?} takes this one's place on the route {route:?}, \
+                     which is then not filtered; it needs mergeType: StrategicMerge"
                 ),
             );
         }
