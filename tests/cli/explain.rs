@@ -202,7 +202,7 @@ fn the_way_and_the_verdict_are_told() {
                 "3. admin (/admin and below) decides: required",
                 "check       ok  signature: ",
                 "check       NO  the rule's demands: insufficient_claims\n",
-                "roles does not do: the token says [\"user\"]\n",
+                "roles must contain \"admin\"; the token says [\"user\"]\n",
                 "refused: 403 insufficient_claims\n",
             ],
         ),

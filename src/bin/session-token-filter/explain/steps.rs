@@ -8,7 +8,7 @@ use std::fmt::Write;
 use std::rc::Rc;
 
 use serde_json::Value;
-use session_token_filter::authorize::Shortfall;
+use session_token_filter::authorize::{Expected, Shortfall};
 use session_token_filter::bytes::escaped;
 use session_token_filter::cookie;
 use session_token_filter::credential::{Candidate, Choice, NoCredential, Reading, SourcePlan};
@@ -305,11 +305,12 @@ impl<'a> Steps<'a> {
             Err(Shortfall::Claims { failures, scope: _ }) => {
                 for failure in failures {
                     let says = failure.actual.as_ref().map_or("nothing".to_owned(), shown);
-                    line(
-                        text,
-                        "",
-                        &format!("{} does not do: the token says {says}", failure.claim),
-                    );
+                    let wants = match &failure.expected {
+                        Expected::Value(value) => format!("must be {}", shown(value)),
+                        Expected::Member(value) => format!("must contain {}", shown(value)),
+                    };
+                    let claim = &failure.claim;
+                    line(text, "", &format!("{claim} {wants}; the token says {says}"));
                 }
             }
         }
