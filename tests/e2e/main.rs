@@ -25,6 +25,7 @@ mod answers;
 mod check_deployed;
 mod claims;
 mod configuration;
+mod control_planes;
 mod csrf;
 mod extraction;
 mod func_e;
@@ -84,6 +85,7 @@ fn main() -> ExitCode {
         trials.extend(prometheus::trials(&world));
         trials.extend(set_cookies::trials(&world));
         trials.extend(check_deployed::trials(&world));
+        trials.extend(control_planes::trials(&world));
         worlds.push(world);
     }
     let lists_only = arguments.list;
