@@ -86,6 +86,15 @@ impl Gateways {
                 .route(Route::prefix("/refused").to("refusing"))
                 .route(Route::prefix("/gone").to("gone"))
                 .route(Route::prefix("/broken-policy").direct(500, ""))
+                // As behind a gateway that does not tell whose answer it is.
+                .route(Route::prefix("/unmarked").direct(401, "{\"message\":\"unauthorised\"}"))
+                .route(
+                    Route::prefix("/uncached")
+                        .direct(401, "{\"message\":\"unauthorised\"}")
+                        .override_with(json!({"response_headers_to_add": [
+                            {"header": {"key": "cache-control", "value": "no-store"}}
+                        ]})),
+                )
                 .route(Route::prefix("/secure").override_with(json!({
                     "redirect": {"https_redirect": true}
                 })))
@@ -192,7 +201,7 @@ const ROW: Row = Row {
     said: &[],
 };
 
-const ROWS: [Row; 21] = [
+const ROWS: [Row; 23] = [
     Row {
         name: "guarded",
         said: &[
@@ -328,6 +337,22 @@ const ROWS: [Row; 21] = [
         path: "/refused",
         status: 1,
         said: &["HOLE  no token, connection 1 of 3                      401 from a backend"],
+        ..ROW
+    },
+    Row {
+        name: "an unmarked 401 in SuperTokens' words",
+        listener: "open",
+        path: "/unmarked",
+        status: 2,
+        said: &["401, not by the filter: {\"message\":\"unauthorised\"}", "COULD NOT BE TOLD"],
+        ..ROW
+    },
+    Row {
+        name: "the same, not to be cached",
+        listener: "open",
+        path: "/uncached",
+        status: 2,
+        said: &["401, not by the filter: {\"message\":\"unauthorised\"}", "COULD NOT BE TOLD"],
         ..ROW
     },
     Row {
