@@ -19,10 +19,10 @@ export GIT_COMMIT := $(shell git rev-parse --short=12 HEAD 2>/dev/null)
 # Whose home it was built in is nobody's business, and would make each builder's module another.
 REMAP := --remap-path-prefix=$(or $(CARGO_HOME),$(HOME)/.cargo)=/cargo
 
-.PHONY: help build run image push test test-gateway test-istio soak bench bench-baseline floor lint fmt fuzz fuzz-short clean toolchain
+.PHONY: help build run image push check-deployed test test-gateway test-istio soak bench bench-baseline floor lint fmt fuzz fuzz-short clean toolchain
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: toolchain ## Build the filter: target/session_token_filter.wasm
 	@cargo rustc --release --lib --crate-type cdylib --target $(TARGET) \
@@ -44,6 +44,10 @@ push: ## Push that image: IMAGE=registry.example.com/session-token-filter:0.1.0
 	@$(MAKE) --no-print-directory image
 	@if command -v crane >/dev/null; then crane push $(LAYOUT) "$(IMAGE)"; \
 	else oras cp --from-oci-layout "$(LAYOUT)@$$(sed 's/.*"digest":"\([^"]*\)".*/\1/' $(LAYOUT)/index.json)" "$(IMAGE)"; fi
+
+check-deployed: ## Ask a running gateway whether the filter guards it: URL=https://api.example.com/orders
+	@test -n "$(URL)" || { echo "say which: make check-deployed URL=https://..." >&2; exit 1; }
+	@envoy/check-deployed $(CHECK) "$(URL)"
 
 test: lint build fuzz-short ## Run everything: lint, native tests, fuzz targets, and the module in real Envoys
 	@cargo test --workspace
