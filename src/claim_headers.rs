@@ -3,8 +3,11 @@
 //! A header whose claim is missing, or can't be written in its encoding, stays absent; it never
 //! carries what the client sent (`sanitizer` removes that on every path).
 
+use std::borrow::Cow;
+
 use serde_json::Value;
 
+use crate::json::object::{Member, Object};
 use crate::jwt::base64url;
 use crate::request::HeaderName;
 
@@ -21,15 +24,15 @@ pub struct ClaimHeader {
 
 impl ClaimHeader {
     /// The header's value for a token with this payload.
-    pub fn render(&self, payload: &Value) -> Rendered {
+    pub fn render(&self, payload: &Object) -> Rendered {
         let Some(claim) = self.claim.find(payload).filter(|claim| !claim.is_null()) else {
             return Rendered::Absent;
         };
         let text = match self.encoding {
-            Encoding::String => primitive(claim),
-            Encoding::Csv => comma_separated(claim),
-            Encoding::Json => Some(ascii_json(claim)),
-            Encoding::Base64UrlJson => Some(base64url::encode(ascii_json(claim).as_bytes())),
+            Encoding::String => primitive(&claim),
+            Encoding::Csv => comma_separated(&claim),
+            Encoding::Json => Some(ascii_json(&claim)),
+            Encoding::Base64UrlJson => Some(base64url::encode(ascii_json(&claim).as_bytes())),
         };
         match text {
             Some(text) if text.len() <= MAX_VALUE_BYTES && !has_control_byte(&text) => {
@@ -67,8 +70,18 @@ impl ClaimPath {
     }
 
     /// What stands there, if anything does.
-    pub fn find<'v>(&self, payload: &'v Value) -> Option<&'v Value> {
-        self.0.iter().try_fold(payload, |value, member| value.as_object()?.get(&**member))
+    pub fn find<'v>(&self, payload: &'v Object) -> Option<Cow<'v, Value>> {
+        let Some((first, rest)) = self.0.split_first() else {
+            return Some(Cow::Owned(payload.to_value()));
+        };
+        match payload.get(first)? {
+            Member::Text(text) => rest.is_empty().then(|| Cow::Owned(text.into())),
+            Member::Value(value) => {
+                let mut rest = rest.iter();
+                rest.try_fold(value, |value, member| value.as_object()?.get(&**member))
+                    .map(Cow::Borrowed)
+            }
+        }
     }
 }
 
@@ -138,7 +151,8 @@ mod tests {
 
     fn render(encoding: Encoding, payload: &Value, path: &[&str]) -> Rendered {
         let claim = ClaimPath::new(path.iter().copied());
-        ClaimHeader { name: "x-claim".parse().unwrap(), claim, encoding }.render(payload)
+        ClaimHeader { name: "x-claim".parse().unwrap(), claim, encoding }
+            .render(&payload.clone().into())
     }
 
     #[test]

@@ -169,7 +169,12 @@ impl SourcePlan {
             if let CookieRole::Source { place, is_withheld: _ } = role {
                 presented.add_cookie(place, cookie, known);
             }
-            presented.cookies.push(KnownCookie { segment, line, role });
+            let known = KnownCookie { segment, line, role };
+            if presented.cookies.is_empty() {
+                presented.cookies = vec![known];
+            } else {
+                presented.cookies.push(known);
+            }
         }
     }
 
@@ -424,6 +429,9 @@ impl<'h> Presented<'h> {
     }
 
     fn at(&self, place: usize) -> &[FoundToken<'h>] {
+        if let [only] = self.tokens.as_slice() {
+            return if only.place == place { &self.tokens } else { &[] };
+        }
         let start = self.tokens.partition_point(|token| token.place < place);
         let rest = self.tokens.get(start..).unwrap_or_default();
         rest.get(..rest.partition_point(|token| token.place == place)).unwrap_or_default()
@@ -503,8 +511,9 @@ struct FoundToken<'h> {
 }
 
 impl FoundToken<'_> {
+    /// Of a known token the cache's own copy, which is compared with itself at no cost.
     fn text(&self) -> &[u8] {
-        &self.text
+        self.known.as_ref().map_or(&self.text, |token| token.text())
     }
 
     fn reading<'p>(&'p self, read: impl FnOnce(&'p [u8]) -> Reading<'p>) -> Reading<'p> {

@@ -145,39 +145,14 @@ impl Filter {
         }
         self.filter_state.clear();
         let mut trail = Trail::default();
-        let stop = match self.decide(clock, head, crypto, waited.as_ref(), &mut trail) {
+        match self.decide(clock, head, crypto, waited.as_ref(), &mut trail) {
             Ok((edits, counter)) => {
                 self.stats.count(counter);
                 self.filter_state = trail.entries(&policy, Decision::Passed(counter));
-                return Verdict::Continue(edits);
+                Verdict::Continue(edits)
             }
-            Err(stop) => stop,
-        };
-        let now = clock.now();
-        if let Some(reason) = only_reported(&policy, &stop) {
-            self.stats.count_would_deny(reason);
-            self.filter_state = trail.entries(&policy, Decision::WouldDeny(reason));
-            return Verdict::Continue(forward::sanitize(head, &policy.sanitizer));
+            Err(stop) => self.stop(clock.now(), stream, head, stop, waited.as_ref(), &trail),
         }
-        let refusal = match stop {
-            Stop::Refuse(refusal) => refusal,
-            Stop::Need { need, refusal } => {
-                match self.wait(now, stream, need, head.has_body(), waited.as_ref()) {
-                    Ok(()) => return Verdict::Wait,
-                    Err(CannotWait) => self.give_up(need, refusal, now, waited.as_ref()),
-                }
-            }
-        };
-        self.stats.count_denied(refusal.reason);
-        self.filter_state = trail.entries(&policy, Decision::Denied(refusal.reason));
-        self.record(now, head, &refusal);
-        let cause = Cause {
-            reason: refusal.reason,
-            retry_after: refusal.retry_after,
-            shortfall: refusal.shortfall.as_ref(),
-            vendor: vendor_of(&policy, &refusal).and_then(|provider| provider.vendor_answers),
-        };
-        Verdict::Deny(Denial::new(&cause, head, &policy.responses))
     }
 
     /// Whether the response of a stream may have to change, so that its head must be read.
@@ -366,6 +341,44 @@ impl Filter {
         check_demands(&token, rule, &policy, now).map_err(|refusal| refusal.at(index))?;
         forward::forward_verified(&mut edits, &token, rule.forward, plan, &presented, head);
         Ok((edits, Counter::Allowed))
+    }
+
+    /// What becomes of a request that does not go on as it should.
+    #[cold]
+    fn stop<'h>(
+        &mut self,
+        now: UnixTime,
+        stream: StreamId,
+        head: &RequestHead<'h>,
+        stop: Stop,
+        waited: Option<&Waited>,
+        trail: &Trail,
+    ) -> Verdict<'h> {
+        let policy = Rc::clone(&self.policy);
+        if let Some(reason) = only_reported(&policy, &stop) {
+            self.stats.count_would_deny(reason);
+            self.filter_state = trail.entries(&policy, Decision::WouldDeny(reason));
+            return Verdict::Continue(forward::sanitize(head, &policy.sanitizer));
+        }
+        let refusal = match stop {
+            Stop::Refuse(refusal) => refusal,
+            Stop::Need { need, refusal } => {
+                match self.wait(now, stream, need, head.has_body(), waited) {
+                    Ok(()) => return Verdict::Wait,
+                    Err(CannotWait) => self.give_up(need, refusal, now, waited),
+                }
+            }
+        };
+        self.stats.count_denied(refusal.reason);
+        self.filter_state = trail.entries(&policy, Decision::Denied(refusal.reason));
+        self.record(now, head, &refusal);
+        let cause = Cause {
+            reason: refusal.reason,
+            retry_after: refusal.retry_after,
+            shortfall: refusal.shortfall.as_ref(),
+            vendor: vendor_of(&policy, &refusal).and_then(|provider| provider.vendor_answers),
+        };
+        Verdict::Deny(Denial::new(&cause, head, &policy.responses))
     }
 
     /// Whether the credential may come with this request, if a cookie held it. `is_first` says that

@@ -17,7 +17,11 @@ use std::cell::Cell;
 use std::fmt;
 
 use serde::de::{DeserializeSeed, MapAccess, SeqAccess, Visitor};
-use serde_json::{Map, Number, Value};
+use serde_json::{Number, Value};
+
+use self::object::{Members, Node, Text};
+
+pub mod object;
 
 /// Objects and arrays may nest this deep. RFC 8259, section 9, allows a limit; no session token
 /// needs ten, and recursion on bytes that anybody may send has to end before the stack does.
@@ -59,12 +63,26 @@ pub enum JsonError {
 /// # Errors
 /// The first rule broken, with its place.
 pub fn parse(text: &[u8]) -> Result<Value, JsonError> {
+    let text = std::str::from_utf8(text).map_err(|error| {
+        let before = text.get(..error.valid_up_to()).unwrap_or_default();
+        let line = before.split(|byte| *byte == b'\n').count();
+        let column = before.rsplit(|byte| *byte == b'\n').next().unwrap_or_default().len();
+        let text = "invalid UTF-8".to_owned();
+        JsonError::Syntax { line, column: column.saturating_add(1), text }
+    })?;
+    match parse_node(text) {
+        Ok(node) => Ok(node.into_value(text)),
+        Err((error, refusal)) => Err(JsonError::new(&error, refusal)),
+    }
+}
+
+fn parse_node(text: &str) -> Result<Node, (serde_json::Error, Option<Refusal>)> {
     let refusal = Cell::new(None);
-    let mut deserializer = serde_json::Deserializer::from_slice(text);
-    let element = Element { levels_left: MAX_DEPTH, refusal: &refusal };
+    let mut deserializer = serde_json::Deserializer::from_str(text);
+    let element = Element { text, levels_left: MAX_DEPTH, refusal: &refusal };
     let parsed =
         element.deserialize(&mut deserializer).and_then(|value| deserializer.end().map(|()| value));
-    parsed.map_err(|error| JsonError::new(&error, refusal.take()))
+    parsed.map_err(|error| (error, refusal.take()))
 }
 
 impl JsonError {
@@ -112,6 +130,8 @@ enum Refusal {
 /// One value to be parsed, at a depth.
 #[derive(Clone, Copy)]
 struct Element<'a> {
+    /// The whole.
+    text: &'a str,
     levels_left: usize,
     refusal: &'a Cell<Option<Refusal>>,
 }
@@ -131,68 +151,77 @@ impl Element<'_> {
 }
 
 impl<'de> DeserializeSeed<'de> for Element<'_> {
-    type Value = Value;
+    type Value = Node;
 
-    fn deserialize<D: serde::Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+    fn deserialize<D: serde::Deserializer<'de>>(self, deserializer: D) -> Result<Node, D::Error> {
         deserializer.deserialize_any(self)
     }
 }
 
 impl<'de> Visitor<'de> for Element<'_> {
-    type Value = Value;
+    type Value = Node;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a JSON value")
     }
 
-    fn visit_unit<E: serde::de::Error>(self) -> Result<Value, E> {
-        Ok(Value::Null)
+    fn visit_unit<E: serde::de::Error>(self) -> Result<Node, E> {
+        Ok(Node::Value(Value::Null))
     }
 
-    fn visit_bool<E: serde::de::Error>(self, value: bool) -> Result<Value, E> {
-        Ok(Value::Bool(value))
+    fn visit_bool<E: serde::de::Error>(self, value: bool) -> Result<Node, E> {
+        Ok(Node::Value(Value::Bool(value)))
     }
 
-    fn visit_u64<E: serde::de::Error>(self, value: u64) -> Result<Value, E> {
-        Ok(Value::Number(value.into()))
+    fn visit_u64<E: serde::de::Error>(self, value: u64) -> Result<Node, E> {
+        Ok(Node::Value(Value::Number(value.into())))
     }
 
-    fn visit_i64<E: serde::de::Error>(self, value: i64) -> Result<Value, E> {
-        Ok(Value::Number(value.into()))
+    fn visit_i64<E: serde::de::Error>(self, value: i64) -> Result<Node, E> {
+        Ok(Node::Value(Value::Number(value.into())))
     }
 
-    fn visit_f64<E: serde::de::Error>(self, value: f64) -> Result<Value, E> {
-        Number::from_f64(value).map(Value::Number).ok_or_else(|| E::custom("number out of range"))
+    fn visit_f64<E: serde::de::Error>(self, value: f64) -> Result<Node, E> {
+        let number = Number::from_f64(value).ok_or_else(|| E::custom("number out of range"))?;
+        Ok(Node::Value(Value::Number(number)))
     }
 
-    fn visit_str<E: serde::de::Error>(self, value: &str) -> Result<Value, E> {
-        Ok(Value::String(value.to_owned()))
+    fn visit_borrowed_str<E: serde::de::Error>(self, value: &'de str) -> Result<Node, E> {
+        Ok(Node::Text(Text::within(value, self.text)))
     }
 
-    fn visit_string<E: serde::de::Error>(self, value: String) -> Result<Value, E> {
-        Ok(Value::String(value))
+    fn visit_str<E: serde::de::Error>(self, value: &str) -> Result<Node, E> {
+        Ok(Node::Text(Text::Unescaped(value.into())))
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut sequence: A) -> Result<Value, A::Error> {
+    fn visit_seq<A: SeqAccess<'de>>(self, mut sequence: A) -> Result<Node, A::Error> {
         let inner = self.inner()?;
         let mut values = Vec::new();
         while let Some(value) = sequence.next_element_seed(inner)? {
-            values.push(value);
+            values.push(value.into_value(self.text));
         }
-        Ok(Value::Array(values))
+        Ok(Node::Value(Value::Array(values)))
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut object: A) -> Result<Value, A::Error> {
+    fn visit_map<A: MapAccess<'de>>(self, mut object: A) -> Result<Node, A::Error> {
         let inner = self.inner()?;
-        let mut members = Map::new();
-        while let Some(name) = object.next_key::<String>()? {
-            if members.contains_key(&name) {
-                return Err(self.refuse(Refusal::DuplicateMember(name)));
+        let is_outermost = self.levels_left == MAX_DEPTH;
+        let mut members = if is_outermost { Members::outermost() } else { Members::inner() };
+        while let Some(name) = object.next_key_seed(inner)? {
+            let Node::Text(name) = name else {
+                return Err(serde::de::Error::custom("a name that is no text"));
+            };
+            let text = name.as_str(self.text);
+            if members.get(self.text, text).is_some() {
+                return Err(self.refuse(Refusal::DuplicateMember(text.to_owned())));
             }
             let value = object.next_value_seed(inner)?;
-            members.insert(name, value);
+            members.insert(self.text, name, value);
         }
-        Ok(Value::Object(members))
+        if is_outermost {
+            return Ok(Node::Object(members));
+        }
+        Ok(Node::Value(members.into_value(self.text)))
     }
 }
 
@@ -312,6 +341,7 @@ mod tests {
         let rows: &[(&[u8], &str)] = &[
             (b"{\n  \"a\": secret}", "line 2, column 8: expected value"),
             (b"{\"a\":1,\n\"a\":2}", "line 2, column 3: member \"a\" is there twice"),
+            (b"{\n\"\xff\":1}", "line 2, column 2: invalid UTF-8"),
             (b"\"secret", "line 1, column 7: EOF while parsing a string"),
         ];
         for (text, sentence) in rows {

@@ -3,9 +3,12 @@
 //! A configuration names them at load; each has its place in a list, and a token keeps their values
 //! in the same order. A `null` is the same as nothing.
 
+use std::borrow::Cow;
+
 use serde_json::Value;
 
 use crate::claim_headers::ClaimPath;
+use crate::json::object::Object;
 
 /// The claims that a configuration's rules ask about, in an order of its own.
 #[derive(Debug, Default)]
@@ -24,8 +27,10 @@ impl ClaimPaths {
     }
 
     /// What a token's payload says of each.
-    pub fn read(&self, payload: &Value) -> KeptClaims {
-        let value = |path: &ClaimPath| path.find(payload).filter(|value| !value.is_null()).cloned();
+    pub fn read(&self, payload: &Object) -> KeptClaims {
+        let value = |path: &ClaimPath| {
+            path.find(payload).filter(|value| !value.is_null()).map(Cow::into_owned)
+        };
         KeptClaims(self.0.iter().map(value).collect())
     }
 }
@@ -91,20 +96,20 @@ mod tests {
             [&sub, &plan, &scope, &inner].map(|it| it.is_scope),
             [false, false, true, false]
         );
-        let kept = paths.read(&json!({ "sub": "u", "app": { "plan": null }, "scope": 0 }));
+        let kept = paths.read(&json!({ "sub": "u", "app": { "plan": null }, "scope": 0 }).into());
         assert_eq!(kept.value(&sub), Some(&json!("u")));
         assert_eq!(kept.value(&plan), None, "null");
         assert_eq!(kept.value(&scope), Some(&json!(0)));
         assert_eq!(kept.value(&inner), None, "missing");
-        assert_eq!(paths.read(&json!({ "app": "x" })).value(&plan), None);
+        assert_eq!(paths.read(&json!({ "app": "x" }).into()).value(&plan), None);
     }
 
     #[test]
     fn memory_grows_with_what_is_kept() {
         let mut paths = ClaimPaths::default();
-        assert_eq!(paths.read(&json!({ "a": "x" })).memory(), 0);
+        assert_eq!(paths.read(&json!({ "a": "x" }).into()).memory(), 0);
         paths.keep(&ClaimPath::new(["a"]));
-        let memory = |value: Value| paths.read(&json!({ "a": value })).memory();
+        let memory = |value: Value| paths.read(&json!({ "a": value }).into()).memory();
         let nothing = memory(Value::Null);
         assert_eq!(memory(json!(1)), nothing, "it has its place");
         let long = "x".repeat(1_000);

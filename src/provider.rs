@@ -8,6 +8,7 @@ use serde_json::Value;
 use crate::claim_headers::{ClaimHeader, ClaimPath};
 use crate::cookie::CookieName;
 use crate::extractor::Source;
+use crate::json::object::Member;
 use crate::jwks::source::KeySource;
 use crate::jwt::algorithm::AlgorithmSet;
 use crate::jwt::token::{SignedToken, Times, UnverifiedToken};
@@ -129,7 +130,7 @@ impl Provider {
         if !self.audiences.is_empty() && !self.hears(token.claims().get("aud")) {
             return Err(Reason::AudienceMismatch);
         }
-        let subject = token.claims().get("sub").and_then(Value::as_str).unwrap_or_default();
+        let subject = token.claims().text("sub").unwrap_or_default();
         if self.subject_required && subject.is_empty() {
             return Err(Reason::NotASession);
         }
@@ -144,14 +145,14 @@ impl Provider {
     }
 
     /// `aud` is a string or an array of strings (RFC 7519, section 4.1.3).
-    fn hears(&self, audience: Option<&Value>) -> bool {
-        let is_ours = |name: &Value| {
-            name.as_str().is_some_and(|name| self.audiences.iter().any(|own| **own == *name))
-        };
+    fn hears(&self, audience: Option<Member<'_>>) -> bool {
+        let is_ours = |name: &str| self.audiences.iter().any(|own| **own == *name);
         match audience {
-            Some(Value::Array(names)) => names.iter().any(is_ours),
-            Some(name) => is_ours(name),
-            None => false,
+            Some(Member::Text(name)) => is_ours(name),
+            Some(Member::Value(Value::Array(names))) => {
+                names.iter().filter_map(Value::as_str).any(is_ours)
+            }
+            Some(Member::Value(_)) | None => false,
         }
     }
 }

@@ -60,7 +60,7 @@ impl VerifiedToken {
             key_id: token.key_id().map(Box::from),
             algorithm: token.algorithm(),
             times: token.times(),
-            subject: payload.get("sub").and_then(|subject| subject.as_str()).map(Box::from),
+            subject: payload.text("sub").map(Box::from),
             supertokens: provider.supertokens.and(Some(SessionClaims::read(payload))),
             claim_headers: Rc::clone(&provider.claim_headers),
             rendered: rendered.collect(),

@@ -20,7 +20,7 @@ fn policy(require: &Value) -> Policy {
 
 fn check(require: &Value, payload: &Value) -> Result<(), Shortfall> {
     let policy = policy(require);
-    let claims = policy.providers[0].kept_claims.read(payload);
+    let claims = policy.providers[0].kept_claims.read(&payload.clone().into());
     let now = UnixTime::from_secs(1_000);
     policy.rules[0].demands.check(&claims, ProviderId::new(0).unwrap(), now, Duration::ZERO)
 }
@@ -238,15 +238,15 @@ fn a_login_is_recent_enough_or_nobody_can_tell() {
         (json!([990]), 0, false),
         (json!(null), 0, false),
     ] {
-        let claims = paths.read(&json!({ "app": { "auth_time": auth_time } }));
+        let claims = paths.read(&json!({ "app": { "auth_time": auth_time } }).into());
         let found = demands.check(&claims, ours, now, Duration::from_secs(skew));
         assert_eq!(found.is_ok(), expected, "{auth_time} with {skew} s");
     }
-    let missing = paths.read(&json!({ "auth_time": 1_000 }));
+    let missing = paths.read(&json!({ "auth_time": 1_000 }).into());
     let found = demands.check(&missing, ours, now, Duration::ZERO).unwrap_err();
     let max_age = Duration::from_secs(60);
     assert_eq!(found, Shortfall::AuthAge { max_age, claim: "app".into() });
     assert_eq!(found.reason(), Reason::StaleSession);
-    let fresh = paths.read(&json!({ "app": { "auth_time": 1_000 } }));
+    let fresh = paths.read(&json!({ "app": { "auth_time": 1_000 } }).into());
     assert!(demands.check(&fresh, other, now, Duration::ZERO).is_err(), "not of this rule");
 }

@@ -183,7 +183,7 @@ fn every_field_arrives() {
     assert!(front_end_cookies.is_empty());
     assert_eq!(*auth_time_claim, Some(ClaimPath::new(["app", "login"])));
     let payload = json!({ "roles": ["r"], "app": { "login": 7 }, "sub": "u" });
-    let kept = format!("{:?}", kept_claims.read(&payload));
+    let kept = format!("{:?}", kept_claims.read(&payload.into()));
     assert_eq!(kept.matches("Some(").count(), 2, "roles and app.login, once each: {kept}");
     assert_eq!(format!("{:?}", corbado.kept_claims), format!("{kept_claims:?}"));
     assert_eq!(corbado.auth_time_claim, None);

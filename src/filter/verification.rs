@@ -9,6 +9,7 @@
 
 use std::rc::Rc;
 
+use crate::bad_signatures::BadSignatures;
 use crate::credential::{Candidate, Reading};
 use crate::filter::Filter;
 use crate::filter::budget::Verifications;
@@ -93,9 +94,11 @@ impl Filter {
             }
         };
         self.stats.count(Counter::TokenCacheMiss);
-        let keys = candidates.into_iter().map(VerifyingKey::fingerprint);
-        let attempt = self.bad_signatures.attempt(token.text(), keys);
-        if self.bad_signatures.remembers(attempt, now) {
+        let attempt = |memory: &BadSignatures| {
+            memory.attempt(token.text(), candidates.into_iter().map(VerifyingKey::fingerprint))
+        };
+        let memory = &mut self.bad_signatures;
+        if !memory.is_empty() && memory.remembers(attempt(memory), now) {
             return Err(refuse(Reason::BadSignature).into());
         }
         let portable = crypto.is_portable(algorithm);
@@ -112,7 +115,7 @@ impl Filter {
             .find_map(|key| token.verify(algorithm, key, crypto).ok());
         let Some(signed) = signed else {
             if all_tried {
-                self.bad_signatures.remember(attempt, now);
+                self.bad_signatures.remember(attempt(&self.bad_signatures), now);
             }
             if portable {
                 self.portable_failures.count(now);

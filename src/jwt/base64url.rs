@@ -51,7 +51,7 @@ pub fn decode(text: &[u8]) -> Result<Vec<u8>, BadBase64Url> {
         }
         length = length.saturating_add(last.len().saturating_sub(1));
     }
-    if seen & FOREIGN != 0 {
+    if seen & u32::from(FOREIGN) != 0 {
         return Err(BadBase64Url);
     }
     bytes.truncate(length);
@@ -72,13 +72,18 @@ pub fn decode_member(text: &str) -> Result<Vec<u8>, BadBase64Url> {
     }
 }
 
-/// The values of four characters together, and the three bytes that they stand for.
+/// The values of four characters together, and the three bytes that they stand for. A call for each
+/// four, and turning a whole word around, made a token's parts 14,000 instructions dearer.
+#[inline(always)]
 #[allow(clippy::indexing_slicing, reason = "the table has a value for every byte")]
-fn read(block: [u8; 4]) -> (u8, [u8; 3]) {
-    let [a, b, c, d] = block.map(|byte| VALUES[usize::from(byte)]);
-    let word = u32::from(a) << 18 | u32::from(b) << 12 | u32::from(c) << 6 | u32::from(d);
-    let [_, first, second, third] = word.to_be_bytes();
-    (a | b | c | d, [first, second, third])
+fn read([a, b, c, d]: [u8; 4]) -> (u32, [u8; 3]) {
+    let value = |byte: u8| u32::from(VALUES[usize::from(byte)]);
+    let [a, b, c, d] = [value(a), value(b), value(c), value(d)];
+    let low = |bits: u32| {
+        let [low, ..] = bits.to_le_bytes();
+        low
+    };
+    (a | b | c | d, [low(a << 2 | b >> 4), low(b << 4 | c >> 2), low(c << 6 | d)])
 }
 
 /// The text is not base64url.

@@ -12,9 +12,9 @@
 
 use std::time::Duration;
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
-use crate::json;
+use crate::json::object::{Member, Object};
 use crate::jwt::algorithm::Algorithm;
 use crate::jwt::base64url;
 use crate::jwt::key::VerifyingKey;
@@ -23,13 +23,13 @@ use crate::reason::Reason;
 use crate::time::UnixTime;
 
 /// A token that decodes. Nothing in it is proven; it can only lead to a refusal.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct UnverifiedToken<'t> {
     text: &'t [u8],
     signing_input: &'t [u8],
     signature: Vec<u8>,
-    header: Map<String, Value>,
-    payload: Value,
+    header: Object,
+    payload: Object,
     times: Times,
 }
 
@@ -39,9 +39,8 @@ impl<'t> UnverifiedToken<'t> {
     /// # Errors
     /// `Malformed` where its text is not strict.
     pub fn decode(text: &'t [u8]) -> Result<Self, Malformed> {
-        let mut dots = text.iter().enumerate().filter(|(_, byte)| **byte == b'.');
-        let (Some((first, _)), Some((second, _)), None) = (dots.next(), dots.next(), dots.next())
-        else {
+        let mut dots = memchr::memchr_iter(b'.', text);
+        let (Some(first), Some(second), None) = (dots.next(), dots.next(), dots.next()) else {
             return Err(Malformed);
         };
         let part = |range: Option<&'t [u8]>| {
@@ -51,15 +50,15 @@ impl<'t> UnverifiedToken<'t> {
         let payload = part(text.get(first.saturating_add(1)..second))?;
         let signature = part(text.get(second.saturating_add(1)..))?;
 
-        let Ok(Value::Object(header)) = json::parse(&header) else { return Err(Malformed) };
+        let header = Object::parse(header).ok_or(Malformed)?;
         let strings = ["typ", "alg", "kid"];
-        if strings.iter().any(|name| header.get(*name).is_some_and(|value| !value.is_string()))
-            || header.contains_key("crit")
-            || header.get("b64").is_some_and(|value| *value != Value::Bool(true))
+        if strings.iter().any(|name| header.get(name).is_some_and(|it| it.as_str().is_none()))
+            || header.get("crit").is_some()
+            || header.get("b64").is_some_and(|it| it.as_value() != Some(&Value::Bool(true)))
         {
             return Err(Malformed);
         }
-        let Ok(payload @ Value::Object(_)) = json::parse(&payload) else { return Err(Malformed) };
+        let payload = Object::parse(payload).ok_or(Malformed)?;
         let times = Times::read(&payload)?;
         let signing_input = text.get(..second).unwrap_or_default();
         Ok(Self { text, signing_input, signature, header, payload, times })
@@ -72,7 +71,7 @@ impl<'t> UnverifiedToken<'t> {
 
     /// `iss`, if it is a string with something in it.
     pub fn issuer(&self) -> Option<&str> {
-        self.payload.get("iss").and_then(Value::as_str).filter(|issuer| !issuer.is_empty())
+        self.payload.text("iss").filter(|issuer| !issuer.is_empty())
     }
 
     /// The dates.
@@ -91,12 +90,12 @@ impl<'t> UnverifiedToken<'t> {
     }
 
     /// What an unproven header says; enough to tell whose a token may be.
-    pub fn unproven_header(&self, name: &str) -> Option<&Value> {
+    pub fn unproven_header(&self, name: &str) -> Option<Member<'_>> {
         self.header.get(name)
     }
 
     /// What an unproven payload says; enough to tell whose a token may be.
-    pub fn unproven_claim(&self, name: &str) -> Option<&Value> {
+    pub fn unproven_claim(&self, name: &str) -> Option<Member<'_>> {
         self.payload.get(name)
     }
 
@@ -115,7 +114,7 @@ impl<'t> UnverifiedToken<'t> {
     }
 
     fn header_text(&self, name: &str) -> Option<&str> {
-        self.header.get(name).and_then(Value::as_str)
+        self.header.text(name)
     }
 }
 
@@ -148,7 +147,7 @@ impl<'a> SignedToken<'a> {
     }
 
     /// The payload.
-    pub fn claims(self) -> &'a Value {
+    pub fn claims(self) -> &'a Object {
         &self.token.payload
     }
 
@@ -179,8 +178,9 @@ pub struct Times {
 }
 
 impl Times {
-    fn read(payload: &Value) -> Result<Self, Malformed> {
-        let date = |name| payload.get(name).map(numeric_date).transpose();
+    fn read(payload: &Object) -> Result<Self, Malformed> {
+        let number = |member: Member<'_>| numeric_date(member.as_value().ok_or(Malformed)?);
+        let date = |name| payload.get(name).map(number).transpose();
         Ok(Self { expires_at: date("exp")?, not_before: date("nbf")?, issued_at: date("iat")? })
     }
 

@@ -25,6 +25,7 @@ use serde_json::Value;
 
 use crate::cookie::CookieName;
 use crate::extractor::Source;
+use crate::json::object::{Member, Object};
 use crate::jwt::algorithm::{Algorithm, AlgorithmSet};
 use crate::jwt::token::UnverifiedToken;
 
@@ -92,11 +93,10 @@ pub struct SessionClaims {
 
 impl SessionClaims {
     /// The claims of `payload`.
-    pub fn read(payload: &Value) -> Self {
-        let text = |name| payload.get(name).and_then(Value::as_str);
+    pub fn read(payload: &Object) -> Self {
         Self {
-            handle: text("sessionHandle").unwrap_or_default().into(),
-            anti_csrf_token: text("antiCsrfToken").map(Box::from),
+            handle: payload.text("sessionHandle").unwrap_or_default().into(),
+            anti_csrf_token: payload.text("antiCsrfToken").map(Box::from),
         }
     }
 
@@ -120,11 +120,12 @@ impl SessionClaims {
 /// Whether a token has the structure of a session; see the module.
 pub fn has_structure(token: &UnverifiedToken<'_>) -> bool {
     let Some(version) = version(token.unproven_header("version")) else { return false };
-    let is_text = |name: &str| token.unproven_claim(name).is_some_and(Value::is_string);
+    let is_text = |name: &str| token.unproven_claim(name).and_then(Member::as_str).is_some();
     // That dates are numbers is known by now.
     let has_dates = ["exp", "iat"].iter().all(|name| token.unproven_claim(name).is_some());
-    let is_session_type = token.unproven_claim("stt").is_none_or(|kind| kind.as_f64() == Some(0.0));
-    token.unproven_header("typ").and_then(Value::as_str) == Some("JWT")
+    let number = |kind: Member<'_>| kind.as_value().and_then(Value::as_f64);
+    let is_session_type = token.unproven_claim("stt").is_none_or(|kind| number(kind) == Some(0.0));
+    token.unproven_header("typ").and_then(Member::as_str) == Some("JWT")
         && token.key_id().is_some()
         && is_session_type
         && has_dates
@@ -133,7 +134,7 @@ pub fn has_structure(token: &UnverifiedToken<'_>) -> bool {
 }
 
 /// The version of a token's format, if it is one that counts.
-fn version(value: Option<&Value>) -> Option<u64> {
+fn version(value: Option<Member<'_>>) -> Option<u64> {
     let Some(value) = value else { return Some(OLDEST_VERSION) };
     let digits = value.as_str().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()))?;
     digits.parse().ok().filter(|version| *version >= OLDEST_VERSION)
@@ -305,7 +306,7 @@ mod tests {
             (json!(["t"]), None),
         ] {
             let payload = json!({ "sessionHandle": "h", "antiCsrfToken": token });
-            let claims = SessionClaims::read(&payload);
+            let claims = SessionClaims::read(&payload.into());
             assert_eq!(claims.handle(), "h");
             assert_eq!(claims.anti_csrf_token(), expected, "{token}");
             assert_eq!(claims.memory(), 1 + expected.map_or(0, str::len));

@@ -15,7 +15,7 @@ use session_token_filter::credential::{Candidate, Choice, NoCredential, Reading,
 use session_token_filter::csrf::CsrfMode;
 use session_token_filter::extractor::{HeaderContent, Source};
 use session_token_filter::filter::read_token;
-use session_token_filter::json;
+use session_token_filter::json::object::{Member, Object};
 use session_token_filter::jwt::algorithm::Algorithm;
 use session_token_filter::jwt::base64url;
 use session_token_filter::jwt::token::UnverifiedToken;
@@ -194,15 +194,15 @@ impl<'a> Steps<'a> {
 
     /// What a token says of itself; nothing of it is proven.
     fn write_token(&self, token: &UnverifiedToken<'_>, with_audience: bool, text: &mut String) {
-        let header = |name| token.unproven_header(name).and_then(Value::as_str);
+        let header = |name| token.unproven_header(name).and_then(Member::as_str);
         let told = ["alg", "kid", "typ"].into_iter().filter_map(|name| {
             Some(format!("{name} {}", escaped(header(name)?.as_bytes(), MAX_SHOWN)))
         });
         line(text, "token", &format!("header: {}", told.collect::<Vec<_>>().join(", ")));
-        let issuer = token.unproven_claim("iss").map_or("none".to_owned(), shown);
+        let issuer = token.unproven_claim("iss").map_or("none".to_owned(), shown_member);
         line(text, "token", &format!("iss {issuer}"));
         if with_audience {
-            let audience = token.unproven_claim("aud").map_or("none".to_owned(), shown);
+            let audience = token.unproven_claim("aud").map_or("none".to_owned(), shown_member);
             line(text, "token", &format!("aud {audience}"));
         }
         let times = token.times();
@@ -491,9 +491,16 @@ fn no_credential(why: NoCredential) -> String {
 }
 
 /// The payload of a compact token.
-fn payload(text: &[u8]) -> Option<Value> {
+fn payload(text: &[u8]) -> Option<Object> {
     let part = text.split(|byte| *byte == b'.').nth(1)?;
-    json::parse(&base64url::decode(part).ok()?).ok()
+    Object::parse(base64url::decode(part).ok()?)
+}
+
+fn shown_member(member: Member<'_>) -> String {
+    match member {
+        Member::Text(text) => shown(&text.into()),
+        Member::Value(value) => shown(value),
+    }
 }
 
 /// A claim as JSON.
