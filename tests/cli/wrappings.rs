@@ -165,6 +165,13 @@ fn every_mistake_around_a_configuration_is_found() {
             "warning: spec.match: CLIENT is what a sidecar sends out",
         ),
         (
+            "bootstrap, Struct",
+            "\"access\": \"required\"",
+            "\"require\": {\"claim\": \"a\", \"equals\": 1.5}",
+            "\"require\"",
+            "warning: rules[0].require.equals: 1.5 is the text \"1.5\" in Envoy's YAML",
+        ),
+        (
             "WasmPlugin among others",
             "number: 443",
             "number: 80",

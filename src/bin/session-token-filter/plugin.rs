@@ -128,8 +128,11 @@ impl Config<'_> {
 
     /// Loads it as the filter does; what is found gets its place in the file.
     pub(crate) fn load(self, findings: &mut Findings) -> Option<config::Loaded> {
-        if let Self::Tree { node, keeps_null: false } = self {
-            warn_of_nulls(&At::root(node), findings);
+        match self {
+            Self::Tree { node, keeps_null } => {
+                warn_of_losses(&At::root(node), keeps_null, findings)
+            }
+            Self::Text(_) => {}
         }
         // A syntax error has a place of its own.
         if let Self::Text(node) = self
@@ -197,16 +200,21 @@ fn is_bare(document: &Node) -> bool {
             || names().filter(|name| fields::is_root(name)).count() > 1)
 }
 
-/// Control planes leave such members out, so that the filter never learns of them.
-fn warn_of_nulls(at: &At<'_>, findings: &mut Findings) {
-    for (_, member) in at.members() {
-        match &member.node.value {
-            Yaml::Null => member.warning(findings, "is empty: the filter won't see it at all"),
-            _ => warn_of_nulls(&member, findings),
+/// What does not reach the filter as it is written: control planes leave members out that are
+/// `null`, and Envoy's YAML makes texts of fractions.
+fn warn_of_losses(at: &At<'_>, is_envoys: bool, findings: &mut Findings) {
+    match &at.node.value {
+        Yaml::Null if !is_envoys => {
+            at.warning(findings, "is empty: the filter won't see it at all");
         }
-    }
-    for element in at.elements() {
-        warn_of_nulls(&element, findings);
+        Yaml::Number(number) if is_envoys && number.is_f64() => {
+            at.warning(findings, format!("{number} is the text \"{number}\" in Envoy's YAML"));
+        }
+        Yaml::Null | Yaml::Bool(_) | Yaml::Number(_) | Yaml::Text(_) => {}
+        Yaml::List(_) => at.elements().for_each(|it| warn_of_losses(&it, is_envoys, findings)),
+        Yaml::Map(_) => {
+            at.members().for_each(|(_, it)| warn_of_losses(&it, is_envoys, findings));
+        }
     }
 }
 
