@@ -19,7 +19,10 @@ export GIT_COMMIT := $(shell git rev-parse --short=12 HEAD 2>/dev/null)
 # Whose home it was built in is nobody's business, and would make each builder's module another.
 REMAP := --remap-path-prefix=$(or $(CARGO_HOME),$(HOME)/.cargo)=/cargo
 
-.PHONY: help build run image push check-deployed test test-gateway test-istio soak bench bench-baseline floor lint fmt fuzz fuzz-short clean toolchain
+# The filter's core as a program of this machine.
+CLI := cargo run --quiet --bin session-token-filter --
+
+.PHONY: help build run image push check-deployed test test-gateway test-istio soak bench bench-baseline floor lint fmt fuzz fuzz-short clean toolchain check schema
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -48,6 +51,15 @@ push: ## Push that image: IMAGE=registry.example.com/session-token-filter:0.1.0
 check-deployed: ## Ask a running gateway whether the filter guards it: URL=https://api.example.com/orders
 	@test -n "$(URL)" || { echo "say which: make check-deployed URL=https://..." >&2; exit 1; }
 	@envoy/check-deployed $(CHECK) "$(URL)"
+
+check: toolchain ## Check a configuration or manifest: FILE=envoy/one-host.yaml
+	@test -n "$(FILE)" || { echo "say which: make check FILE=envoy/one-host.yaml" >&2; exit 2; }
+	@$(CLI) check $(FILE)
+
+schema: toolchain ## Write the JSON Schema of the configuration: envoy/session-token-filter.schema.json
+	@mkdir -p target
+	@$(CLI) schema > target/schema.json
+	@mv target/schema.json envoy/session-token-filter.schema.json
 
 test: lint build fuzz-short ## Run everything: lint, native tests, fuzz targets, and the module in real Envoys
 	@cargo test --workspace

@@ -31,7 +31,8 @@ use crate::filter::key_sets::{Jitter, ProviderKeysState};
 use crate::filter::refusal::{CannotWait, Refusal, Stop};
 use crate::filter::responses::ResponseRecords;
 use crate::filter::tick_clock::TickClock;
-use crate::filter::verification::{is_foreign, read_token};
+use crate::filter::verification::is_foreign;
+pub use crate::filter::verification::read_token;
 use crate::filter::waiting::{
     Need, NeededKeys, PATIENCE_FOR_NEWER_SET, StreamId, Waited, WaitingStreams,
 };

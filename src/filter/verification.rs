@@ -179,7 +179,7 @@ impl Filter {
 }
 
 /// Decodes a token and tells to whom it belongs by what it says, unproven.
-pub(super) fn read_token<'p>(text: &'p [u8], providers: &[Provider]) -> Reading<'p> {
+pub fn read_token<'p>(text: &'p [u8], providers: &[Provider]) -> Reading<'p> {
     if providers.iter().all(|provider| text.len() > provider.max_token_bytes) {
         return Reading::Malformed;
     }
