@@ -22,7 +22,7 @@ REMAP := --remap-path-prefix=$(or $(CARGO_HOME),$(HOME)/.cargo)=/cargo
 # The filter's core as a program of this machine.
 CLI := cargo run --quiet --bin session-token-filter --
 
-.PHONY: help build run image push check-deployed test test-gateway test-istio soak bench bench-baseline floor lint fmt fuzz fuzz-short clean toolchain check schema
+.PHONY: help build run image push check schema check-deployed test test-gateway test-istio soak bench bench-baseline floor lint fmt fuzz fuzz-short clean toolchain
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -48,10 +48,6 @@ push: ## Push that image: IMAGE=registry.example.com/session-token-filter:0.1.0
 	@if command -v crane >/dev/null; then crane push $(LAYOUT) "$(IMAGE)"; \
 	else oras cp --from-oci-layout "$(LAYOUT)@$$(sed 's/.*"digest":"\([^"]*\)".*/\1/' $(LAYOUT)/index.json)" "$(IMAGE)"; fi
 
-check-deployed: ## Ask a running gateway whether the filter guards it: URL=https://api.example.com/orders
-	@test -n "$(URL)" || { echo "say which: make check-deployed URL=https://..." >&2; exit 1; }
-	@envoy/check-deployed $(CHECK) "$(URL)"
-
 check: toolchain ## Check a configuration or manifest: FILE=envoy/one-host.yaml
 	@test -n "$(FILE)" || { echo "say which: make check FILE=envoy/one-host.yaml" >&2; exit 2; }
 	@$(CLI) check $(FILE)
@@ -60,6 +56,10 @@ schema: toolchain ## Write the JSON Schema of the configuration: envoy/session-t
 	@mkdir -p target
 	@$(CLI) schema > target/schema.json
 	@mv target/schema.json envoy/session-token-filter.schema.json
+
+check-deployed: ## Ask a running gateway whether the filter guards it: URL=https://api.example.com/orders
+	@test -n "$(URL)" || { echo "say which: make check-deployed URL=https://..." >&2; exit 1; }
+	@envoy/check-deployed $(CHECK) "$(URL)"
 
 test: lint build fuzz-short ## Run everything: lint, native tests, fuzz targets, and the module in real Envoys
 	@cargo test --workspace

@@ -498,7 +498,7 @@ fn payload(text: &[u8]) -> Option<Object> {
 
 fn shown_member(member: Member<'_>) -> String {
     match member {
-        Member::Text(text) => shown(&Value::from(text)),
+        Member::Text(text) => shown(&text.into()),
         Member::Value(value) => shown(value),
     }
 }
