@@ -7,20 +7,26 @@ TARGET := wasm32-wasip1
 BUILT := target/$(TARGET)/release/session_token_filter.wasm
 MODULE := target/session_token_filter.wasm
 FLOOR := target/bench/floor.wasm
+LAYOUT := target/image
 
 # What is built stays here, whatever the environment says: paths below count on it.
 export CARGO_TARGET_DIR := $(CURDIR)/target
 
-# Tells the log which commit runs; a source archive has none.
-export GIT_COMMIT := $(shell git rev-parse --short HEAD 2>/dev/null)
+# Tells the log which commit runs; a source archive has none. As long in every clone, whose number
+# of objects git would otherwise go by.
+export GIT_COMMIT := $(shell git rev-parse --short=12 HEAD 2>/dev/null)
 
-.PHONY: help build run test soak bench bench-baseline floor lint fmt fuzz fuzz-short clean toolchain
+# Whose home it was built in is nobody's business, and would make each builder's module another.
+REMAP := --remap-path-prefix=$(or $(CARGO_HOME),$(HOME)/.cargo)=/cargo
+
+.PHONY: help build run image push check-deployed test test-gateway test-istio soak bench bench-baseline floor lint fmt fuzz fuzz-short clean toolchain
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: toolchain ## Build the filter: target/session_token_filter.wasm
-	@cargo rustc --release --lib --crate-type cdylib --target $(TARGET)
+	@cargo rustc --release --lib --crate-type cdylib --target $(TARGET) \
+		--config 'target.$(TARGET).rustflags = ["$(REMAP)"]'
 	@cargo build --package xtask
 	@target/debug/xtask finish $(BUILT) $(MODULE)
 
@@ -28,9 +34,32 @@ run: build ## Start the demo: a login page, an issuer, backends and Envoy
 	@cargo build --package session-token-harness --bin demo
 	@exec target/debug/demo
 
+image: build ## Write the filter as an OCI image: target/image
+	@target/debug/xtask image $(MODULE) $(LAYOUT)
+
+push: ## Push that image: IMAGE=registry.example.com/session-token-filter:0.1.0
+	@test -n "$(IMAGE)" || { echo "say where to: make push IMAGE=registry/name:tag" >&2; exit 1; }
+	@command -v crane >/dev/null || command -v oras >/dev/null || { echo "crane or oras is missing:" \
+		"see https://github.com/google/go-containerregistry or https://oras.land" >&2; exit 1; }
+	@$(MAKE) --no-print-directory image
+	@if command -v crane >/dev/null; then crane push $(LAYOUT) "$(IMAGE)"; \
+	else oras cp --from-oci-layout "$(LAYOUT)@$$(sed 's/.*"digest":"\([^"]*\)".*/\1/' $(LAYOUT)/index.json)" "$(IMAGE)"; fi
+
+check-deployed: ## Ask a running gateway whether the filter guards it: URL=https://api.example.com/orders
+	@test -n "$(URL)" || { echo "say which: make check-deployed URL=https://..." >&2; exit 1; }
+	@envoy/check-deployed $(CHECK) "$(URL)"
+
 test: lint build fuzz-short ## Run everything: lint, native tests, fuzz targets, and the module in real Envoys
 	@cargo test --workspace
 	@target/debug/bench --guard
+
+test-gateway: image ## Run the real Envoy Gateway with envoy/gateway/ (needs Go and Linux)
+	@cargo build --package session-token-control-planes
+	@exec target/debug/control-planes gateway $(FILTER)
+
+test-istio: image ## Run the real Istio with envoy/istio/ (needs Go and Linux)
+	@cargo build --package session-token-control-planes
+	@exec target/debug/control-planes istio $(FILTER)
 
 soak: build ## Send a million requests and weigh Envoy; SOAK="--requests 200000" for fewer
 	@cargo build --package session-token-harness --bin soak

@@ -36,6 +36,11 @@ pub struct Demands {
 }
 
 impl Demands {
+    /// Whether the answer depends on the time.
+    pub fn look_at_time(&self) -> bool {
+        self.max_auth_age.is_some()
+    }
+
     /// Holds the kept claims of a token of `provider` against them.
     ///
     /// # Errors

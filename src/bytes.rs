@@ -1,7 +1,7 @@
 //! Comparing and hashing byte strings at the speed that the host's virtual machine allows.
 //!
 //! `==` on slices is `memcmp`, and wasi-libc's is a byte loop: 6,400 instructions for a token of
-//! 745 bytes, against 700 for eight bytes a turn.
+//! 745 bytes, against 1,100 for eight bytes a turn and 550 for 32 in vectors.
 
 /// Whether both slices hold the same bytes.
 pub fn same(left: &[u8], right: &[u8]) -> bool {
@@ -12,13 +12,68 @@ pub fn same(left: &[u8], right: &[u8]) -> bool {
     if std::ptr::eq(left, right) {
         return true;
     }
-    let (left_words, left_rest) = left.as_chunks::<8>();
-    let (right_words, right_rest) = right.as_chunks::<8>();
-    let words_differ = left_words
-        .iter()
-        .zip(right_words)
-        .any(|(left, right)| u64::from_le_bytes(*left) != u64::from_le_bytes(*right));
-    !words_differ && left_rest.iter().zip(right_rest).all(|(left, right)| left == right)
+    let (left_blocks, left_rest) = left.as_chunks::<32>();
+    let (right_blocks, right_rest) = right.as_chunks::<32>();
+    if left_blocks.iter().zip(right_blocks).any(|(left, right)| blocks_differ(left, right)) {
+        return false;
+    }
+    let (left_words, left_bytes) = left_rest.as_chunks::<8>();
+    let (right_words, right_bytes) = right_rest.as_chunks::<8>();
+    let differs = |(left, right): (&[u8; 8], &[u8; 8])| {
+        u64::from_le_bytes(*left) != u64::from_le_bytes(*right)
+    };
+    !left_words.iter().zip(right_words).any(differs)
+        && left_bytes.iter().zip(right_bytes).all(|(left, right)| left == right)
+}
+
+/// Two vectors a side: the host's virtual machine checks the bounds of each load.
+#[cfg(target_feature = "simd128")]
+#[inline]
+fn blocks_differ(left: &[u8; 32], right: &[u8; 32]) -> bool {
+    use std::arch::wasm32::{v128, v128_any_true, v128_or, v128_xor};
+    let halves = |block: &[u8; 32]| bytemuck::pod_read_unaligned::<[v128; 2]>(block);
+    let ([a, b], [c, d]) = (halves(left), halves(right));
+    v128_any_true(v128_or(v128_xor(a, c), v128_xor(b, d)))
+}
+
+#[cfg(not(target_feature = "simd128"))]
+fn blocks_differ(left: &[u8; 32], right: &[u8; 32]) -> bool {
+    left != right
+}
+
+/// A set of bytes, as a table: `matches!` is a chain of comparisons, twice as dear.
+#[derive(Debug)]
+pub struct ByteSet([bool; 256]);
+
+impl ByteSet {
+    /// ASCII letters and digits.
+    pub const fn alphanumeric() -> Self {
+        Self([false; 256])
+            .and(b"0123456789abcdefghijklmnopqrstuvwxyz")
+            .and(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ")
+    }
+
+    /// These bytes too.
+    #[must_use]
+    #[allow(
+        clippy::indexing_slicing,
+        clippy::as_conversions,
+        reason = "a byte has a place in the table; const code knows no other way"
+    )]
+    pub const fn and(self, more: &[u8]) -> Self {
+        let mut table = self.0;
+        let mut rest = more;
+        while let [byte, tail @ ..] = rest {
+            table[*byte as usize] = true;
+            rest = tail;
+        }
+        Self(table)
+    }
+
+    /// Whether `byte` is in it.
+    pub fn contains(&self, byte: u8) -> bool {
+        self.0.get(usize::from(byte)).is_some_and(|is_in| *is_in)
+    }
 }
 
 /// At most `most` bytes of `value`, on one line, in one word: nothing that a client chooses may end a
@@ -70,6 +125,15 @@ mod tests {
             other[at] ^= 0x80;
             assert!(!same(&text, &other), "a difference at byte {at} went unseen");
             assert!(!same(&text, &text[..at]), "a length of {at} went unseen");
+        }
+    }
+
+    #[test]
+    fn a_set_holds_its_bytes_alone() {
+        let set = ByteSet::alphanumeric().and(b"-_@~!");
+        for byte in 0..=255_u8 {
+            let expected = byte.is_ascii_alphanumeric() || b"-_@~!".contains(&byte);
+            assert_eq!(set.contains(byte), expected, "{byte:#x}");
         }
     }
 

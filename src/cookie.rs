@@ -17,15 +17,42 @@ use crate::bytes;
 use crate::path::hex_byte;
 use crate::request::is_token_byte;
 
+/// One segment of a `cookie` line: a cookie, and where it stands.
+#[derive(Clone, Copy, Debug)]
+pub struct Segment<'h> {
+    text: &'h [u8],
+    /// Its place in its line.
+    start: usize,
+}
+
+impl<'h> Segment<'h> {
+    /// How long it is, white space included.
+    pub fn len(&self) -> usize {
+        self.text.len()
+    }
+
+    /// Whether there is nothing, which is no cookie to anybody.
+    pub fn is_empty(&self) -> bool {
+        self.text.is_empty()
+    }
+
+    /// The cookie in it.
+    pub fn cookie(&self) -> Cookie<'h> {
+        Cookie::read(self.text)
+    }
+
+    fn end(&self) -> usize {
+        self.start.saturating_add(self.text.len())
+    }
+}
+
 /// One `name=value` of a `cookie` line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cookie<'h> {
     /// What stands before the first `=`, trimmed; all of it if there is none.
     pub name: &'h [u8],
-    /// What stands after it, trimmed; empty if there is no `=`.
-    pub value: &'h [u8],
-    /// Whether there is a `=`.
-    pub has_value: bool,
+    /// What stands after it, if there is one.
+    value: Option<&'h [u8]>,
 }
 
 impl<'h> Cookie<'h> {
@@ -34,14 +61,23 @@ impl<'h> Cookie<'h> {
             Some(at) => (segment.get(..at), segment.get(at.saturating_add(1)..)),
             None => (Some(segment), None),
         };
-        let part = |text: Option<&'h [u8]>| bytes::trim(text.unwrap_or_default());
-        Self { name: part(name), value: part(value), has_value: value.is_some() }
+        Self { name: bytes::trim(name.unwrap_or_default()), value }
+    }
+
+    /// Whether there is a `=`.
+    pub fn has_value(&self) -> bool {
+        self.value.is_some()
+    }
+
+    /// What stands after the `=`, trimmed; empty if there is none.
+    pub fn value(&self) -> &'h [u8] {
+        bytes::trim(self.value.unwrap_or_default())
     }
 
     /// The token that the value stands for: without quotes, percent-decoded. A broken escape stays
     /// as it is; no token has one.
     pub fn bare_value(&self) -> Cow<'h, [u8]> {
-        let value = match self.value {
+        let value = match self.value() {
             [b'"', inner @ .., b'"'] => inner,
             value => value,
         };
@@ -78,64 +114,64 @@ fn fold_by_php(byte: u8) -> u8 {
     }
 }
 
-/// The cookies of one line, for who only looks.
-pub fn cookies(line: &[u8]) -> impl Iterator<Item = Cookie<'_>> {
-    line.split(|byte| *byte == b';').map(Cookie::read)
+/// The segments of one line, in order.
+pub fn segments(line: &[u8]) -> impl Iterator<Item = Segment<'_>> {
+    let mut start = 0_usize;
+    memchr::memchr_iter(b';', line).chain([line.len()]).map(move |end| {
+        let segment = Segment { text: line.get(start..end).unwrap_or_default(), start };
+        start = end.saturating_add(1);
+        segment
+    })
 }
 
-/// One `cookie` line, split once, to find and to strip.
-#[derive(Clone, Debug)]
-pub struct CookieLine<'h> {
-    text: &'h [u8],
-    segments: Vec<&'h [u8]>,
+/// `line` without the segments `dropped`, which are its own, in their order.
+pub fn strip<'h>(line: &'h [u8], dropped: impl Iterator<Item = Segment<'h>>) -> StrippedLine<'h> {
+    // What stands between two dropped segments goes on in one piece.
+    let mut pieces = Pieces::default();
+    let mut kept_from = 0_usize;
+    let mut first_dropped = false;
+    for segment in dropped {
+        first_dropped |= segment.start == 0;
+        if let Some(before) = segment.start.checked_sub(1).filter(|end| *end >= kept_from) {
+            pieces.push(line.get(kept_from..before).unwrap_or_default(), first_dropped);
+        }
+        kept_from = segment.end().saturating_add(1);
+    }
+    if kept_from == 0 {
+        return StrippedLine::Unchanged;
+    }
+    if let Some(last) = line.get(kept_from..) {
+        pieces.push(last, first_dropped);
+    }
+    if pieces.are_blank { StrippedLine::Gone } else { StrippedLine::Rest(pieces.joined) }
 }
 
-impl<'h> CookieLine<'h> {
-    /// Splits a line at its `;`s.
-    pub fn new(line: &'h [u8]) -> Self {
-        let mut segments = Vec::new();
-        let mut start = 0_usize;
-        for end in memchr::memchr_iter(b';', line).chain([line.len()]) {
-            segments.push(line.get(start..end).unwrap_or_default());
-            start = end.saturating_add(1);
-        }
-        Self { text: line, segments }
-    }
+/// What is left of a line.
+struct Pieces<'h> {
+    joined: Cow<'h, [u8]>,
+    is_first: bool,
+    are_blank: bool,
+}
 
-    /// The whole line.
-    pub fn text(&self) -> &'h [u8] {
-        self.text
+impl Default for Pieces<'_> {
+    fn default() -> Self {
+        Self { joined: Cow::Borrowed(b""), is_first: true, are_blank: true }
     }
+}
 
-    /// Its cookies, in order.
-    pub fn cookies(&self) -> impl Iterator<Item = Cookie<'h>> + '_ {
-        self.segments.iter().map(|segment| Cookie::read(segment))
-    }
-
-    /// The line without the cookies that `drops` names.
-    pub fn strip(&self, mut drops: impl FnMut(Cookie<'h>) -> bool) -> StrippedLine<'h> {
-        let mut kept = Vec::with_capacity(self.segments.len());
-        let mut first_dropped = false;
-        for (index, segment) in self.segments.iter().copied().enumerate() {
-            if drops(Cookie::read(segment)) {
-                first_dropped |= index == 0;
-            } else {
-                kept.push(segment);
-            }
+impl<'h> Pieces<'h> {
+    fn push(&mut self, piece: &'h [u8], first_dropped: bool) {
+        self.are_blank &= piece.iter().all(|byte| matches!(byte, b' ' | b'\t' | b';'));
+        if self.is_first {
+            self.is_first = false;
+            let trimmed = bytes::without_leading_spaces(piece);
+            self.joined = Cow::Borrowed(if first_dropped { trimmed } else { piece });
+        } else {
+            let joined = self.joined.to_mut();
+            joined.reserve_exact(piece.len().saturating_add(1));
+            joined.push(b';');
+            joined.extend_from_slice(piece);
         }
-        if kept.len() == self.segments.len() {
-            return StrippedLine::Unchanged;
-        }
-        if kept.iter().all(|segment| bytes::trim(segment).is_empty()) {
-            return StrippedLine::Gone;
-        }
-        if first_dropped && let Some(first) = kept.first_mut() {
-            *first = bytes::without_leading_spaces(first);
-        }
-        StrippedLine::Rest(match kept.as_slice() {
-            [only] => Cow::Borrowed(only),
-            several => Cow::Owned(several.join(&b';')),
-        })
     }
 }
 
@@ -167,9 +203,6 @@ impl CookieName {
         // What is compared below is never longer than what was sent.
         if name.len() < self.0.len() {
             return false;
-        }
-        if name == self.as_bytes() {
-            return true;
         }
         let decoded = percent_decoded(name);
         let mut rest = &*decoded;
@@ -214,7 +247,7 @@ mod tests {
     use super::*;
 
     fn strip_session(line: &[u8]) -> StrippedLine<'_> {
-        CookieLine::new(line).strip(|cookie| cookie.name == b"session")
+        strip(line, segments(line).filter(|segment| segment.cookie().name == b"session"))
     }
 
     #[test]
@@ -241,6 +274,9 @@ mod tests {
                 rest(b"sessionX=a; Session=b; __Host-session=c")
             }),
             (b"a=b;; session=x", rest(b"a=b;")),
+            (b"session=x;  ; a=b", rest(b"; a=b")),
+            (b"a; session=x; b; session; c;session=; d", rest(b"a; b; c; d")),
+            (b"session=x; a; session=y; session; b ", rest(b"a; b ")),
         ] {
             assert_eq!(strip_session(line), expected, "{}", line.escape_ascii());
         }
@@ -248,7 +284,7 @@ mod tests {
 
     #[test]
     fn names_and_values_are_trimmed() {
-        let cookies: Vec<_> = CookieLine::new(b"a=b;\tc = d=e ; f;=g;").cookies().collect();
+        let cookies = segments(b"a=b;\tc = d=e ; f;=g;").map(|segment| segment.cookie());
         let expected: [(&[u8], &[u8], bool); 5] = [
             (b"a", b"b", true),
             (b"c", b"d=e", true),
@@ -256,10 +292,8 @@ mod tests {
             (b"", b"g", true),
             (b"", b"", false),
         ];
-        assert_eq!(
-            cookies,
-            expected.map(|(name, value, has_value)| Cookie { name, value, has_value })
-        );
+        let parts = |cookie: Cookie<'static>| (cookie.name, cookie.value(), cookie.has_value());
+        assert_eq!(cookies.map(parts).collect::<Vec<_>>(), expected);
     }
 
     #[test]
@@ -278,7 +312,7 @@ mod tests {
             (b"\"\"", b""),
             (b"", b""),
         ] {
-            let cookie = Cookie { name: b"a", value, has_value: true };
+            let cookie = Cookie { name: b"a", value: Some(value) };
             assert_eq!(cookie.bare_value(), bare, "{}", value.escape_ascii());
         }
     }

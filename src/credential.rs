@@ -17,9 +17,11 @@ use std::borrow::Cow;
 use std::rc::Rc;
 
 use crate::bytes;
-use crate::cookie::{Cookie, CookieLine, CookieName};
+use crate::cookie::{self, Cookie, CookieName};
+use crate::cookie_roles::{CookieRole, CookieRoles, KnownCookie};
 use crate::extractor::{HeaderContent, Scheme, Source};
 use crate::jwt::token::UnverifiedToken;
+use crate::name_bits::NameBits;
 use crate::policy::{Forward, Rule};
 use crate::provider::{DuplicateCookies, OnConflict, Provider, ProviderId, ProviderSet};
 use crate::reason::Reason;
@@ -33,12 +35,12 @@ pub struct SourcePlan {
     sources: Vec<PlannedSource>,
     /// Each provider's sources, in the order in which they are looked at.
     order: Vec<(ProviderId, usize)>,
-    /// Cookies that hold no token but must not reach a backend.
-    stripped: Vec<CookieName>,
+    /// Cookies that hold a token or must not reach a backend.
+    cookies: CookieRoles,
     /// Cookies whose presence refuses a request, and whose vendor's they are.
     legacy: Vec<(CookieName, ProviderId)>,
-    /// Those of them that the operator names: they go though they be sources.
-    withheld: Vec<CookieName>,
+    /// The names of source headers.
+    headers: NameBits,
     /// Set if no source reads `Authorization: Bearer`, which backends trust all the same.
     unread_bearer: Option<Scheme>,
     /// The names of source headers, under which CGI's rule finds others too, and of those in which
@@ -57,7 +59,6 @@ struct PlannedSource {
 impl SourcePlan {
     /// The plan of one rule; no backend may see the cookies `withheld`.
     pub fn new(rule: &Rule, providers: &[Provider], withheld: &[CookieName]) -> Self {
-        let (sources, order) = (Vec::new(), Vec::new());
         // Refresh tokens are for no backend, whoever's sessions the rule is about.
         let mut stripped: Vec<_> =
             providers.iter().flat_map(|provider| provider.stripped_cookies.clone()).collect();
@@ -67,16 +68,14 @@ impl SourcePlan {
             Forward::VerifyOnly => {}
         }
         stripped.extend(withheld.iter().cloned());
-        let (legacy, header_aliases) = (Vec::new(), Sanitizer::default());
-        let withheld = withheld.to_vec();
         let mut plan = Self {
-            sources,
-            order,
-            stripped,
-            legacy,
-            withheld,
+            sources: Vec::new(),
+            order: Vec::new(),
+            cookies: CookieRoles::default(),
+            legacy: Vec::new(),
+            headers: NameBits::default(),
             unread_bearer: None,
-            header_aliases,
+            header_aliases: Sanitizer::default(),
         };
         for &id in &rule.providers {
             let Some(provider) = providers.get(id.index()) else { continue };
@@ -87,6 +86,8 @@ impl SourcePlan {
         }
         let mut headers: Vec<_> =
             plan.sources.iter().filter_map(|planned| planned.source.header().cloned()).collect();
+        let bits = headers.iter().map(|name| NameBits::of(name.as_bytes()));
+        plan.headers = bits.fold(NameBits::default(), NameBits::and);
         // What only other providers look for, nobody verifies here. Schemes of `Authorization` that
         // are no source of the rule may pass.
         let is_other =
@@ -96,11 +97,13 @@ impl SourcePlan {
             match source {
                 Source::Header { name, .. } if *name == HeaderName::authorization() => {}
                 Source::Header { name, .. } => headers.push(name.clone()),
-                Source::Cookie(name) => plan.stripped.push(name.clone()),
+                Source::Cookie(name) => stripped.push(name.clone()),
             }
         }
         plan.header_aliases = Sanitizer::new(headers);
-        plan.stripped = distinct(std::mem::take(&mut plan.stripped));
+        let sources = plan.sources.iter().enumerate();
+        let sources = sources.filter_map(|(place, it)| Some((it.source.cookie()?, place)));
+        plan.cookies = CookieRoles::new(sources, stripped, withheld);
         let bearer = Source::bearer();
         if !plan.sources.iter().any(|planned| planned.source == bearer) {
             plan.unread_bearer = Some(Scheme::bearer());
@@ -125,77 +128,97 @@ impl SourcePlan {
         self.order.push((provider, place));
     }
 
-    /// Finds everything that the request presents.
-    pub fn find<'h>(&self, head: &RequestHead<'h>) -> Presented<'h> {
-        let mut found: Vec<_> = self.sources.iter().map(|_| Tokens::default()).collect();
-        let mut cookie_lines = Vec::new();
-        let mut legacy = None;
+    /// Finds everything that the request presents. `known` tells which tokens were verified before:
+    /// most are, and need not be searched for escapes, let alone decoded.
+    pub fn find<'h>(
+        &self,
+        head: &RequestHead<'h>,
+        mut known: impl FnMut(&[u8]) -> Option<Rc<VerifiedToken>>,
+    ) -> Presented<'h> {
+        let mut presented = Presented::default();
+        let looks_at_headers = self.headers.meet(head.names());
+        if !looks_at_headers && !COOKIE.meet(head.names()) {
+            return presented;
+        }
+        let mut cookie_lines = 0_usize;
         for &(name, value) in head.pairs() {
             if name == b"cookie" {
-                let line = CookieLine::new(value);
-                for cookie in line.cookies() {
-                    self.find_cookie(cookie, &mut found);
-                    legacy = legacy.or_else(|| self.legacy_owner(cookie));
-                }
-                cookie_lines.push(line);
-                continue;
-            }
-            for (planned, tokens) in self.sources.iter().zip(&mut found) {
-                if let Source::Header { name: own, scheme } = &planned.source
-                    && own.as_bytes() == name
-                {
-                    tokens.add_header(scheme.read(value));
-                }
+                self.find_cookies(value, cookie_lines, &mut presented, &mut known);
+                cookie_lines = cookie_lines.saturating_add(1);
+            } else if looks_at_headers {
+                self.find_header(name, value, &mut presented, &mut known);
             }
         }
-        Presented { found, cookie_lines, legacy }
+        presented
+    }
+
+    fn find_cookies<'h>(
+        &self,
+        text: &'h [u8],
+        line: usize,
+        presented: &mut Presented<'h>,
+        known: &mut impl FnMut(&[u8]) -> Option<Rc<VerifiedToken>>,
+    ) {
+        for segment in cookie::segments(text) {
+            if self.cookies.are_longer_than(segment) && self.legacy.is_empty() {
+                continue;
+            }
+            let cookie = segment.cookie();
+            presented.legacy = presented.legacy.or_else(|| self.legacy_owner(cookie));
+            let Some(role) = self.cookies.role_of(cookie.name) else { continue };
+            if let CookieRole::Source { place, is_withheld: _ } = role {
+                presented.add_cookie(place, cookie, known);
+            }
+            let known = KnownCookie { segment, line, role };
+            if presented.cookies.is_empty() {
+                presented.cookies = vec![known];
+            } else {
+                presented.cookies.push(known);
+            }
+        }
+    }
+
+    fn find_header<'h>(
+        &self,
+        name: &[u8],
+        value: &'h [u8],
+        presented: &mut Presented<'h>,
+        known: &mut impl FnMut(&[u8]) -> Option<Rc<VerifiedToken>>,
+    ) {
+        for (place, planned) in self.sources.iter().enumerate() {
+            if let Source::Header { name: own, scheme } = &planned.source
+                && own.as_bytes() == name
+            {
+                presented.add_header(place, scheme.read(value), known);
+            }
+        }
     }
 
     /// Whose session the cookie says there was. A bare name says nothing.
     fn legacy_owner(&self, cookie: Cookie<'_>) -> Option<ProviderId> {
         let is_it = |(name, _): &&(CookieName, ProviderId)| name.as_bytes() == cookie.name;
-        self.legacy.iter().filter(|_| cookie.has_value).find(is_it).map(|(_, owner)| *owner)
+        self.legacy.iter().filter(|_| cookie.has_value()).find(is_it).map(|(_, owner)| *owner)
     }
 
-    fn find_cookie<'h>(&self, cookie: Cookie<'h>, found: &mut [Tokens<'h>]) {
-        for (planned, tokens) in self.sources.iter().zip(found) {
-            if let Source::Cookie(own) = &planned.source
-                && own.as_bytes() == cookie.name
-            {
-                tokens.add(cookie.bare_value());
-            }
-        }
-    }
-
-    /// The source headers of which the request holds something, with what they hold.
-    pub fn headers<'a, 'h>(
+    /// The source headers of which the request holds something, each with its only token.
+    pub fn headers<'a>(
         &'a self,
-        presented: &'a Presented<'h>,
-    ) -> impl Iterator<Item = (&'a [u8], &'a Tokens<'h>)> {
-        self.sources.iter().zip(&presented.found).filter_map(|(planned, tokens)| {
-            match &planned.source {
-                Source::Header { name, .. } if !tokens.is_empty() => {
-                    Some((name.as_bytes(), tokens))
-                }
-                Source::Header { .. } | Source::Cookie(_) => None,
-            }
+        presented: &'a Presented<'_>,
+    ) -> impl Iterator<Item = (&'a [u8], Option<&'a [u8]>)> {
+        self.sources.iter().enumerate().filter_map(|(place, planned)| {
+            let name = planned.source.header()?;
+            presented.holds(place).then(|| (name.as_bytes(), presented.only(place)))
         })
+    }
+
+    /// Whether one of so many headers may be a source, or something like it for backends.
+    pub fn may_meet(&self, names: NameBits) -> bool {
+        AUTHORIZATION.meet(names) || self.header_aliases.may_remove(names)
     }
 
     /// What an `authorization` line holds for backends, if no source of the rule reads it.
     pub fn unread_bearer<'h>(&self, line: &'h [u8]) -> HeaderContent<'h> {
         self.unread_bearer.as_ref().map_or(HeaderContent::OtherScheme, |bearer| bearer.read(line))
-    }
-
-    /// Whether a cookie of this name holds tokens for a provider of this rule.
-    pub fn is_source_cookie(&self, name: &[u8]) -> bool {
-        let mut cookies = self.sources.iter().filter_map(|planned| planned.source.cookie());
-        cookies.any(|own| own.as_bytes() == name)
-    }
-
-    /// Whether a source cookie of this name goes even where the verified credential stays.
-    pub fn is_withheld_cookie(&self, name: &[u8]) -> bool {
-        self.withheld.iter().any(|own| own.as_bytes() == name)
     }
 
     /// Whether a header of this name holds tokens for a provider of this rule.
@@ -210,14 +233,8 @@ impl SourcePlan {
         self.header_aliases.removes(name) && !self.is_source_header(name)
     }
 
-    /// Whether a cookie of this name, which is no source, must never reach a backend: it is on a
-    /// list, or a backend may take it for one that is, or for a source.
-    pub fn is_stripped_cookie(&self, name: &[u8]) -> bool {
-        let sources = self.sources.iter().filter_map(|planned| planned.source.cookie());
-        sources.chain(&self.stripped).any(|own| own.resembles(name))
-    }
-
-    /// The request's credential. `read` tells what a token is; it is asked as little as can be.
+    /// The request's credential. `read` tells what a token is that is not known; it is asked as
+    /// little as can be.
     ///
     /// # Errors
     /// The reason why there is none.
@@ -230,21 +247,17 @@ impl SourcePlan {
         if let Some(owner) = presented.legacy {
             return Err(NoCredential::LegacySession(owner));
         }
-        if presented.found.iter().any(|tokens| tokens.several) {
+        if !presented.several.is_empty() {
             return Err(NoCredential::Refused(Reason::MultipleCredentials, None));
         }
         let mut foreign = None;
         // What stands at a source that several providers share is read once.
         let mut passed: Vec<(usize, Reading<'p>)> = Vec::new();
         for &(provider, place) in &self.order {
-            let (Some(planned), Some(tokens)) =
-                (self.sources.get(place), presented.found.get(place))
-            else {
-                continue;
-            };
-            let text = match tokens.distinct.as_slice() {
+            let Some(planned) = self.sources.get(place) else { continue };
+            let token = match presented.at(place) {
                 [] => continue,
-                [only] => &**only,
+                [only] => only,
                 twins => {
                     return self.choose_twins(place, twins, presented, providers, read);
                 }
@@ -252,12 +265,12 @@ impl SourcePlan {
             let known = passed.iter().position(|(other, _)| *other == place);
             let reading = match known {
                 Some(at) => passed.swap_remove(at).1,
-                None => read(text),
+                None => token.reading(&mut read),
             };
             match self.owner(planned, &reading) {
                 Some(owner) if owner == provider => {
-                    self.check_conflicts(text, owner, presented, providers, read)?;
-                    let place = self.place_of(text, place, presented);
+                    self.check_conflicts(token.text(), owner, presented, providers, read)?;
+                    let place = self.place_of(token.text(), place, presented);
                     return Ok(Choice::One(Candidate { owner, reading, place }));
                 }
                 Some(_) => passed.push((place, reading)),
@@ -282,7 +295,7 @@ impl SourcePlan {
     fn choose_twins<'p>(
         &self,
         place: usize,
-        twins: &'p [Cow<'_, [u8]>],
+        twins: &'p [FoundToken<'_>],
         presented: &'p Presented<'_>,
         providers: &[Provider],
         mut read: impl FnMut(&'p [u8]) -> Reading<'p>,
@@ -295,8 +308,8 @@ impl SourcePlan {
         }
         let mut candidates = Vec::with_capacity(twins.len());
         let mut unclaimed = None;
-        for text in twins {
-            let reading = read(text);
+        for token in twins {
+            let (text, reading) = (token.text(), token.reading(&mut read));
             match self.owner(planned, &reading) {
                 Some(owner) => {
                     let place = self.place_of(text, place, presented);
@@ -312,9 +325,10 @@ impl SourcePlan {
             return Err(unclaimed.map_or(refused, |reason| NoCredential::Refused(reason, holder)));
         };
         let owner = first.owner;
-        for text in self.others(presented, planned) {
-            if !twins.iter().any(|twin| **twin == *text) {
-                self.check_conflict(text, owner, presented, providers, &mut read)?;
+        let others = presented.tokens.iter().filter(|token| token.place != place);
+        for token in others {
+            if !twins.iter().any(|twin| bytes::same(twin.text(), token.text())) {
+                self.check_conflict(token, owner, presented, providers, &mut read)?;
             }
         }
         Ok(Choice::Newest(candidates))
@@ -329,17 +343,15 @@ impl SourcePlan {
         providers: &[Provider],
         mut read: impl FnMut(&'p [u8]) -> Reading<'p>,
     ) -> Result<(), NoCredential> {
-        for tokens in &presented.found {
-            for text in tokens.distinct.iter().filter(|text| !bytes::same(text, chosen)) {
-                self.check_conflict(text, owner, presented, providers, &mut read)?;
-            }
+        for token in presented.tokens.iter().filter(|token| !bytes::same(token.text(), chosen)) {
+            self.check_conflict(token, owner, presented, providers, &mut read)?;
         }
         Ok(())
     }
 
     fn check_conflict<'p>(
         &self,
-        text: &'p [u8],
+        token: &'p FoundToken<'_>,
         owner: ProviderId,
         presented: &'p Presented<'_>,
         providers: &[Provider],
@@ -351,13 +363,10 @@ impl SourcePlan {
         if !self.order.iter().any(|(id, _)| rejects(*id)) {
             return Ok(());
         }
-        let reading = read(text);
-        let holding = self
-            .sources
-            .iter()
-            .zip(&presented.found)
-            .filter(|(_, tokens)| tokens.distinct.iter().any(|other| **other == *text));
-        for (planned, _) in holding {
+        let reading = token.reading(read);
+        let twins = presented.tokens.iter();
+        let twins = twins.filter(|other| bytes::same(other.text(), token.text()));
+        for planned in twins.filter_map(|token| self.sources.get(token.place)) {
             if let Some(other) = self.owner(planned, &reading)
                 && (rejects(owner) || rejects(other))
             {
@@ -368,31 +377,17 @@ impl SourcePlan {
         Ok(())
     }
 
-    /// All tokens that stand elsewhere than in `planned`.
-    fn others<'p>(
-        &self,
-        presented: &'p Presented<'_>,
-        planned: &PlannedSource,
-    ) -> impl Iterator<Item = &'p [u8]> {
-        self.sources
-            .iter()
-            .zip(&presented.found)
-            .filter(|(other, _)| other.source != planned.source)
-            .flat_map(|(_, tokens)| tokens.distinct.iter().map(|text| &**text))
-    }
-
     /// Where a token counts as found that stands at `place`: one that stands in a header too is the
     /// header's, whatever the order of sources. No page of another site could have sent that.
     fn place_of(&self, text: &[u8], place: usize, presented: &Presented<'_>) -> usize {
-        let is_header = |planned: &PlannedSource| planned.source.header().is_some();
-        if self.sources.get(place).is_none_or(is_header) {
+        let is_header = |place: usize| {
+            self.sources.get(place).is_none_or(|planned| planned.source.header().is_some())
+        };
+        if presented.tokens.len() <= 1 || is_header(place) {
             return place;
         }
-        let mut places = self.sources.iter().zip(&presented.found);
-        let header = places.position(|(planned, tokens)| {
-            is_header(planned) && tokens.distinct.iter().any(|other| bytes::same(other, text))
-        });
-        header.unwrap_or(place)
+        let mut headers = presented.tokens.iter().filter(|token| is_header(token.place));
+        headers.find(|token| bytes::same(token.text(), text)).map_or(place, |token| token.place)
     }
 
     /// Where the credential was found.
@@ -414,71 +409,117 @@ impl SourcePlan {
     }
 }
 
-/// Each name once: each is compared with every cookie of a request.
-fn distinct(names: Vec<CookieName>) -> Vec<CookieName> {
-    let mut distinct = Vec::with_capacity(names.len());
-    for name in names {
-        if !distinct.contains(&name) {
-            distinct.push(name);
-        }
-    }
-    distinct
-}
-
 /// What a request presents at a rule's sources.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Presented<'h> {
-    /// In the order of the plan's sources.
-    found: Vec<Tokens<'h>>,
-    cookie_lines: Vec<CookieLine<'h>>,
+    /// By their places among the plan's sources; those at one place are different from each other,
+    /// and at most one more than can be decided.
+    tokens: Vec<FoundToken<'h>>,
+    /// The places of headers with more than one credential.
+    several: Vec<usize>,
+    cookies: Vec<KnownCookie<'h>>,
     /// To whom a session belongs that the vendor gave up.
     legacy: Option<ProviderId>,
 }
 
 impl<'h> Presented<'h> {
-    /// The `cookie` lines, in order.
-    pub fn cookie_lines(&self) -> &[CookieLine<'h>] {
-        &self.cookie_lines
-    }
-}
-
-/// What stands at one source.
-#[derive(Debug, Default)]
-pub struct Tokens<'h> {
-    /// Bare and different from each other; at most one more than can be decided.
-    distinct: Vec<Cow<'h, [u8]>>,
-    /// A header with more than one credential.
-    several: bool,
-}
-
-impl<'h> Tokens<'h> {
-    /// Whether there is nothing.
-    pub fn is_empty(&self) -> bool {
-        self.distinct.is_empty() && !self.several
+    /// The cookies that mean something to the rule, in order.
+    pub fn cookies(&self) -> &[KnownCookie<'h>] {
+        &self.cookies
     }
 
-    /// The token, if there is exactly one.
-    pub fn only(&self) -> Option<&[u8]> {
-        match (self.several, self.distinct.as_slice()) {
-            (false, [only]) => Some(only),
+    fn at(&self, place: usize) -> &[FoundToken<'h>] {
+        if let [only] = self.tokens.as_slice() {
+            return if only.place == place { &self.tokens } else { &[] };
+        }
+        let start = self.tokens.partition_point(|token| token.place < place);
+        let rest = self.tokens.get(start..).unwrap_or_default();
+        rest.get(..rest.partition_point(|token| token.place == place)).unwrap_or_default()
+    }
+
+    fn holds(&self, place: usize) -> bool {
+        !self.at(place).is_empty() || self.several.contains(&place)
+    }
+
+    /// The token at this place, if there is exactly one.
+    fn only(&self, place: usize) -> Option<&[u8]> {
+        match self.at(place) {
+            [only] if !self.several.contains(&place) => Some(only.text()),
             _ => None,
         }
     }
 
-    fn add_header(&mut self, content: HeaderContent<'h>) {
+    fn add(&mut self, token: FoundToken<'h>) {
+        if self.tokens.is_empty() {
+            // There is seldom a second one.
+            self.tokens = vec![token];
+            return;
+        }
+        let at = self.tokens.partition_point(|other| other.place <= token.place);
+        self.tokens.insert(at, token);
+    }
+
+    fn add_header(
+        &mut self,
+        place: usize,
+        content: HeaderContent<'h>,
+        known: &mut impl FnMut(&[u8]) -> Option<Rc<VerifiedToken>>,
+    ) {
         match content {
             HeaderContent::OtherScheme => {}
             // A second line of the same header.
-            HeaderContent::Token(_) if !self.distinct.is_empty() => self.several = true,
-            HeaderContent::Token(text) => self.distinct.push(Cow::Borrowed(text)),
-            HeaderContent::Several => self.several = true,
+            HeaderContent::Token(_) if self.holds(place) => self.several.push(place),
+            HeaderContent::Token(text) => {
+                self.add(FoundToken { place, text: Cow::Borrowed(text), known: known(text) });
+            }
+            HeaderContent::Several => self.several.push(place),
         }
     }
 
     /// An empty cookie is as good as none.
-    fn add(&mut self, text: Cow<'h, [u8]>) {
-        if !text.is_empty() && self.distinct.len() <= MAX_TWINS && !self.distinct.contains(&text) {
-            self.distinct.push(text);
+    fn add_cookie(
+        &mut self,
+        place: usize,
+        cookie: Cookie<'h>,
+        known: &mut impl FnMut(&[u8]) -> Option<Rc<VerifiedToken>>,
+    ) {
+        let found = self.at(place);
+        if found.len() > MAX_TWINS {
+            return;
+        }
+        let value = cookie.value();
+        // What was verified has neither quotes nor escapes.
+        let mut token = known(value);
+        let text = if token.is_some() { Cow::Borrowed(value) } else { cookie.bare_value() };
+        if text.is_empty() || found.iter().any(|other| bytes::same(other.text(), &text)) {
+            return;
+        }
+        if token.is_none() && *text != *value {
+            token = known(&text);
+        }
+        self.add(FoundToken { place, text, known: token });
+    }
+}
+
+/// A token, and the place of its source.
+#[derive(Debug)]
+struct FoundToken<'h> {
+    place: usize,
+    text: Cow<'h, [u8]>,
+    /// What it is, if it was verified before.
+    known: Option<Rc<VerifiedToken>>,
+}
+
+impl FoundToken<'_> {
+    /// Of a known token the cache's own copy, which is compared with itself at no cost.
+    fn text(&self) -> &[u8] {
+        self.known.as_ref().map_or(&self.text, |token| token.text())
+    }
+
+    fn reading<'p>(&'p self, read: impl FnOnce(&'p [u8]) -> Reading<'p>) -> Reading<'p> {
+        match &self.known {
+            Some(token) => Reading::Known(Rc::clone(token)),
+            None => read(&self.text),
         }
     }
 }
@@ -490,8 +531,8 @@ pub enum Reading<'p> {
     Known(Rc<VerifiedToken>),
     /// It decodes, and belongs to these providers by what it says, unproven.
     Fresh {
-        /// What it says.
-        token: UnverifiedToken<'p>,
+        /// What it says; apart, since most tokens are known, and those pass through many hands.
+        token: Box<UnverifiedToken<'p>>,
         /// Those that claim it, and whose limit of size it keeps.
         claimants: ProviderSet,
     },
@@ -578,6 +619,9 @@ pub enum NoCredential {
     /// So does a session of this provider that its vendor gave up.
     LegacySession(ProviderId),
 }
+
+const COOKIE: NameBits = NameBits::of(b"cookie");
+const AUTHORIZATION: NameBits = NameBits::of(b"authorization");
 
 /// Different values of one cookie that are looked at; each may cost a verification.
 const MAX_TWINS: usize = 4;

@@ -16,6 +16,7 @@
 //! browser that sends neither header with a POST is older than any that gets updates; `deny` is for
 //! hosts that only browsers call. This module knows nothing about cookies: who calls it does.
 
+use crate::name_bits::NameBits;
 use crate::origin::Origin;
 use crate::request::{RequestHead, RequestLine, fold_name_byte};
 
@@ -55,8 +56,11 @@ pub enum MissingOrigin {
 impl CsrfPolicy {
     /// Whether the request passes; `line` is its request line, whose authority names a host.
     pub fn admits(&self, head: &RequestHead<'_>, line: RequestLine<'_>) -> bool {
-        let signs = Signs::read(head);
         let is_safe = matches!(line.method, b"GET" | b"HEAD" | b"OPTIONS");
+        if is_safe && !CHANGES_OF_METHOD.meet(head.names()) {
+            return true;
+        }
+        let signs = Signs::read(head);
         if is_safe && !signs.changes_method {
             return true;
         }
@@ -170,6 +174,14 @@ fn overrides_method(name: &[u8]) -> bool {
 /// character.
 pub const METHOD_OVERRIDES: [&str; 3] =
     ["x-http-method-override", "x-http-method", "x-method-override"];
+
+const CHANGES_OF_METHOD: NameBits = {
+    let [first, second, third] = METHOD_OVERRIDES;
+    NameBits::of(b"upgrade")
+        .and(NameBits::of_aliases(first.as_bytes()))
+        .and(NameBits::of_aliases(second.as_bytes()))
+        .and(NameBits::of_aliases(third.as_bytes()))
+};
 
 #[cfg(test)]
 mod tests {

@@ -19,7 +19,7 @@
 use std::rc::Rc;
 
 use crate::bad_signatures::BadSignatures;
-use crate::credential::{Choice, NoCredential, Reading, SourcePlan};
+use crate::credential::{Candidate, Choice, NoCredential, Reading, SourcePlan};
 use crate::csrf::CsrfMode;
 use crate::denial::{Cause, Denial};
 use crate::edits::{HeaderEdits, ResponseEdits};
@@ -30,6 +30,7 @@ use crate::filter::journal::{DenialRecord, Journal, LogLine};
 use crate::filter::key_sets::{Jitter, ProviderKeysState};
 use crate::filter::refusal::{CannotWait, Refusal, Stop};
 use crate::filter::responses::ResponseRecords;
+use crate::filter::tick_clock::TickClock;
 use crate::filter::verification::{is_foreign, read_token};
 use crate::filter::waiting::{
     Need, NeededKeys, PATIENCE_FOR_NEWER_SET, StreamId, Waited, WaitingStreams,
@@ -45,7 +46,7 @@ use crate::reason::Reason;
 use crate::request::{RequestHead, RequestLine};
 use crate::rule_index::RuleIndex;
 use crate::stats::{Counter, Stats};
-use crate::time::UnixTime;
+use crate::time::{Clock, UnixTime};
 use crate::token_cache::TokenCache;
 use crate::verified_token::VerifiedToken;
 
@@ -56,6 +57,7 @@ pub mod journal;
 mod key_sets;
 mod refusal;
 pub mod responses;
+mod tick_clock;
 mod verification;
 pub mod waiting;
 
@@ -75,6 +77,7 @@ pub struct Filter {
     responses: Option<ResponseRecords>,
     stats: Stats,
     journal: Journal,
+    ticks: TickClock,
     /// Of the request that was decided last.
     filter_state: Vec<StateEntry>,
     next_fetch: u64,
@@ -110,6 +113,7 @@ impl Filter {
             responses: ResponseRecords::new(&policy),
             stats: Stats::new(&policy),
             journal: Journal::new(policy.log_denials),
+            ticks: TickClock::default(),
             filter_state: Vec::new(),
             next_fetch: 0,
             random: Jitter(seed),
@@ -125,7 +129,7 @@ impl Filter {
     /// Decides a request, or decides it again after it has waited.
     pub fn on_request<'h>(
         &mut self,
-        now: UnixTime,
+        clock: &dyn Clock,
         stream: StreamId,
         head: &RequestHead<'h>,
         crypto: &dyn SignatureVerifier,
@@ -140,38 +144,14 @@ impl Filter {
         }
         self.filter_state.clear();
         let mut trail = Trail::default();
-        let stop = match self.decide(now, head, crypto, waited.as_ref(), &mut trail) {
+        match self.decide(clock, head, crypto, waited.as_ref(), &mut trail) {
             Ok((edits, counter)) => {
                 self.stats.count(counter);
                 self.filter_state = trail.entries(&policy, Decision::Passed(counter));
-                return Verdict::Continue(edits);
+                Verdict::Continue(edits)
             }
-            Err(stop) => stop,
-        };
-        if let Some(reason) = only_reported(&policy, &stop) {
-            self.stats.count_would_deny(reason);
-            self.filter_state = trail.entries(&policy, Decision::WouldDeny(reason));
-            return Verdict::Continue(forward::sanitize(head, &policy.sanitizer));
+            Err(stop) => self.stop(clock.now(), stream, head, stop, waited.as_ref(), &trail),
         }
-        let refusal = match stop {
-            Stop::Refuse(refusal) => refusal,
-            Stop::Need { need, refusal } => {
-                match self.wait(now, stream, need, head.has_body(), waited.as_ref()) {
-                    Ok(()) => return Verdict::Wait,
-                    Err(CannotWait) => self.give_up(need, refusal, now, waited.as_ref()),
-                }
-            }
-        };
-        self.stats.count_denied(refusal.reason);
-        self.filter_state = trail.entries(&policy, Decision::Denied(refusal.reason));
-        self.record(now, head, &refusal);
-        let cause = Cause {
-            reason: refusal.reason,
-            retry_after: refusal.retry_after,
-            shortfall: refusal.shortfall.as_ref(),
-            vendor: vendor_of(&policy, &refusal).and_then(|provider| provider.vendor_answers),
-        };
-        Verdict::Deny(Denial::new(&cause, head, &policy.responses))
     }
 
     /// Whether the response of a stream may have to change, so that its head must be read.
@@ -207,6 +187,7 @@ impl Filter {
 
     /// To be called about once a second, and when `wants_tick` says so.
     pub fn on_tick(&mut self, now: UnixTime) {
+        self.ticks.on_tick(now);
         let lost: Vec<_> = self
             .keys
             .iter()
@@ -284,7 +265,7 @@ impl Filter {
 
     fn decide<'h>(
         &mut self,
-        now: UnixTime,
+        clock: &dyn Clock,
         head: &RequestHead<'h>,
         crypto: &dyn SignatureVerifier,
         waited: Option<&Waited>,
@@ -307,7 +288,8 @@ impl Filter {
         let Some(plan) = plans.get(index) else {
             return Err(Refusal::new(Reason::DeniedByRule).at(index).into());
         };
-        let presented = plan.find(head);
+        let cache = &mut self.cache;
+        let presented = plan.find(head, |text| cache.find(text));
         let without = |edits: &mut HeaderEdits<'h>| {
             forward::forward_without_credential(edits, plan, &presented, head, |text| {
                 rule.insecure_forward_foreign
@@ -319,15 +301,13 @@ impl Filter {
             return Ok((edits, Counter::AllowedPreflight));
         }
         let mut budget = Verifications::default();
-        let cache = &mut self.cache;
-        let choice = plan.choose(&presented, &policy.providers, |text| match cache.find(text) {
-            Some(token) => Reading::Known(token),
-            None => read_token(text, &policy.providers),
-        });
+        let choice =
+            plan.choose(&presented, &policy.providers, |text| read_token(text, &policy.providers));
         if let Ok(choice) = &choice {
             let check = self.check_site(choice, plan, head, line, waited.is_none());
             check.map_err(|refusal| refusal.at(index))?;
         }
+        let now = self.time_for(choice.as_ref().ok(), rule, clock);
         let first = choice.as_ref().ok().and_then(|choice| choice.candidates().first());
         let source = first.and_then(|candidate| plan.source_of(candidate));
         let proof = AntiCsrfProof { plan, head, method: line.method };
@@ -362,6 +342,44 @@ impl Filter {
         Ok((edits, Counter::Allowed))
     }
 
+    /// What becomes of a request that does not go on as it should.
+    #[cold]
+    fn stop<'h>(
+        &mut self,
+        now: UnixTime,
+        stream: StreamId,
+        head: &RequestHead<'h>,
+        stop: Stop,
+        waited: Option<&Waited>,
+        trail: &Trail,
+    ) -> Verdict<'h> {
+        let policy = Rc::clone(&self.policy);
+        if let Some(reason) = only_reported(&policy, &stop) {
+            self.stats.count_would_deny(reason);
+            self.filter_state = trail.entries(&policy, Decision::WouldDeny(reason));
+            return Verdict::Continue(forward::sanitize(head, &policy.sanitizer));
+        }
+        let refusal = match stop {
+            Stop::Refuse(refusal) => refusal,
+            Stop::Need { need, refusal } => {
+                match self.wait(now, stream, need, head.has_body(), waited) {
+                    Ok(()) => return Verdict::Wait,
+                    Err(CannotWait) => self.give_up(need, refusal, now, waited),
+                }
+            }
+        };
+        self.stats.count_denied(refusal.reason);
+        self.filter_state = trail.entries(&policy, Decision::Denied(refusal.reason));
+        self.record(now, head, &refusal);
+        let cause = Cause {
+            reason: refusal.reason,
+            retry_after: refusal.retry_after,
+            shortfall: refusal.shortfall.as_ref(),
+            vendor: vendor_of(&policy, &refusal).and_then(|provider| provider.vendor_answers),
+        };
+        Verdict::Deny(Denial::new(&cause, head, &policy.responses))
+    }
+
     /// Whether the credential may come with this request, if a cookie held it. `is_first` says that
     /// the stream has not waited, so that what is reported is counted once.
     fn check_site(
@@ -385,6 +403,29 @@ impl Filter {
                 }
                 Ok(())
             }
+        }
+    }
+
+    /// The time by which the choice is judged on this rule.
+    fn time_for(
+        &mut self,
+        choice: Option<&Choice<'_>>,
+        rule: &Rule,
+        clock: &dyn Clock,
+    ) -> UnixTime {
+        match choice {
+            Some(Choice::One(Candidate { owner, reading: Reading::Known(token), .. }))
+                if !rule.demands.look_at_time() =>
+            {
+                let provider = self.policy.providers.get(owner.index());
+                let state = self.keys.get(owner.index());
+                self.ticks.time(clock, |time| {
+                    token.provider() == *owner
+                        && provider.is_some_and(|it| it.check_times(token.times(), time).is_ok())
+                        && state.is_some_and(|state| !state.keys.has_expired(time))
+                })
+            }
+            Some(Choice::One(_) | Choice::Newest(_)) | None => clock.now(),
         }
     }
 
@@ -416,10 +457,10 @@ impl Filter {
     fn give_up(
         &mut self,
         need: Need,
-        refusal: Refusal,
+        refusal: Box<Refusal>,
         now: UnixTime,
         waited: Option<&Waited>,
-    ) -> Refusal {
+    ) -> Box<Refusal> {
         if need.keys == NeededKeys::NewerSet
             && let Some(since) = waited.and_then(|waited| waited.since(need))
             && let Some(state) = self.keys.get_mut(need.provider.index())

@@ -8,7 +8,8 @@
 use std::rc::Rc;
 
 use crate::bytes;
-use crate::cookie::StrippedLine;
+use crate::cookie::{self, StrippedLine};
+use crate::cookie_roles::{CookieRole, KnownCookie};
 use crate::credential::{Presented, SourcePlan};
 use crate::edits::{CookieEdit, HeaderEdits};
 use crate::extractor::HeaderContent;
@@ -20,6 +21,9 @@ use crate::verified_token::VerifiedToken;
 /// Takes out the headers that no client may send.
 pub fn sanitize<'h>(head: &RequestHead<'h>, sanitizer: &Sanitizer) -> HeaderEdits<'h> {
     let mut edits = HeaderEdits::default();
+    if !sanitizer.may_remove(head.names()) {
+        return edits;
+    }
     for &(name, _) in head.pairs() {
         if sanitizer.removes(name) {
             remove(&mut edits, name);
@@ -37,10 +41,13 @@ pub fn forward_verified<'h>(
     presented: &Presented<'h>,
     head: &RequestHead<'h>,
 ) {
-    let keeps = |text: Option<&[u8]>| {
-        forward == Forward::VerifyOnly && text.is_some_and(|text| bytes::same(text, token.text()))
+    let kept = match forward {
+        Forward::VerifyOnly => Some(token.text()),
+        Forward::Bearer | Forward::Strip => None,
     };
-    remove_source_headers(edits, plan, presented, head, keeps);
+    remove_source_headers(edits, plan, presented, head, |text| {
+        kept.zip(text).is_some_and(|(kept, text)| bytes::same(text, kept))
+    });
     if forward == Forward::Bearer {
         // Setting it takes away what stands there; what is right already stays untouched.
         edits.removals.retain(|name| *name != b"authorization");
@@ -50,7 +57,7 @@ pub fn forward_verified<'h>(
             edits.authorization = Some(Rc::clone(token));
         }
     }
-    strip_cookies(edits, plan, presented, |text| keeps(Some(text)));
+    strip_cookies(edits, presented, head, kept);
     // A claim's header that is about to be set needs no removal.
     edits.removals.retain(|name| !token.claim_headers().any(|(set, _)| set.as_bytes() == *name));
     edits.claims = Some(Rc::clone(token));
@@ -66,7 +73,7 @@ pub fn forward_without_credential<'h>(
     keeps_header: impl Fn(Option<&[u8]>) -> bool,
 ) {
     remove_source_headers(edits, plan, presented, head, keeps_header);
-    strip_cookies(edits, plan, presented, |_| false);
+    strip_cookies(edits, presented, head, None);
 }
 
 fn remove_source_headers<'h>(
@@ -76,8 +83,11 @@ fn remove_source_headers<'h>(
     head: &RequestHead<'h>,
     keeps: impl Fn(Option<&[u8]>) -> bool,
 ) {
-    for (source, tokens) in plan.headers(presented) {
-        if keeps(tokens.only()) {
+    if !plan.may_meet(head.names()) {
+        return;
+    }
+    for (source, token) in plan.headers(presented) {
+        if keeps(token) {
             continue;
         }
         // The name as the request spells it lives as long as the edits.
@@ -113,24 +123,41 @@ fn remove<'h>(edits: &mut HeaderEdits<'h>, name: &'h [u8]) {
 
 const LATEST_REMOVALS: usize = 16;
 
+/// Takes out the cookies that have a role, but for those of sources that hold `kept`.
 fn strip_cookies<'h>(
     edits: &mut HeaderEdits<'h>,
-    plan: &SourcePlan,
     presented: &Presented<'h>,
-    keeps: impl Fn(&[u8]) -> bool,
+    head: &RequestHead<'h>,
+    kept: Option<&[u8]>,
 ) {
+    let goes = |known: &&KnownCookie<'h>| match (known.role, kept) {
+        (CookieRole::Source { is_withheld: false, .. }, Some(kept)) => {
+            !bytes::same(&known.segment.cookie().bare_value(), kept)
+        }
+        (CookieRole::Source { .. } | CookieRole::Stripped, _) => true,
+    };
+    let mut known = presented.cookies();
+    if known.is_empty() {
+        return;
+    }
+    let mut all = head.values(b"cookie");
+    if let (Some(only), None) = (all.next(), all.next()) {
+        let dropped = known.iter().filter(goes).map(|known| known.segment);
+        edits.cookies = match cookie::strip(only, dropped) {
+            StrippedLine::Unchanged => CookieEdit::None,
+            StrippedLine::Rest(rest) => CookieEdit::Line(rest),
+            StrippedLine::Gone => CookieEdit::Lines(Vec::new()),
+        };
+        return;
+    }
     let mut changed = false;
-    let mut lines = Vec::with_capacity(presented.cookie_lines().len());
-    for line in presented.cookie_lines() {
-        let stripped = line.strip(|cookie| {
-            if plan.is_source_cookie(cookie.name) {
-                !keeps(&cookie.bare_value()) || plan.is_withheld_cookie(cookie.name)
-            } else {
-                plan.is_stripped_cookie(cookie.name)
-            }
-        });
-        match stripped {
-            StrippedLine::Unchanged => lines.push(line.text().into()),
+    let mut lines = Vec::new();
+    for (index, line) in head.values(b"cookie").enumerate() {
+        let (of_line, rest) = known.split_at(known.partition_point(|it| it.line <= index));
+        known = rest;
+        let dropped = of_line.iter().filter(goes).map(|known| known.segment);
+        match cookie::strip(line, dropped) {
+            StrippedLine::Unchanged => lines.push(line.into()),
             StrippedLine::Rest(rest) => {
                 changed = true;
                 lines.push(rest);
@@ -183,7 +210,7 @@ mod tests {
         let plan = SourcePlan::new(&policy.default, &policy.providers, &policy.cookies.strip);
         let pairs = lines.iter().map(|(name, value)| (name.as_bytes(), value.as_slice()));
         let head = RequestHead::new(pairs.collect(), false);
-        let presented = plan.find(&head);
+        let presented = plan.find(&head, |_| None);
         let mut edits = sanitize(&head, &policy.sanitizer);
         match forward {
             Some(forward) => {

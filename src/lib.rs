@@ -24,12 +24,14 @@
 // What everything else speaks of.
 pub mod bytes;
 pub mod json;
+pub mod name_bits;
 pub mod reason;
 pub mod request;
 pub mod time;
 
 // A request, as it is met.
 pub mod cookie;
+pub mod cookie_roles;
 pub mod csrf;
 pub mod extractor;
 pub mod login;

@@ -7,6 +7,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use crate::bytes::{self, ByteSet};
 use crate::path::{NormalPath, without_trailing_slash};
 use crate::request::is_token_byte;
 
@@ -141,10 +142,7 @@ impl<'h> Host<'h> {
                 let end = end.and_then(|at| at.checked_add(1)).ok_or(MalformedAuthority)?;
                 authority.split_at_checked(end).ok_or(MalformedAuthority)?
             }
-            _ => {
-                let end = authority.iter().position(|byte| *byte == b':');
-                authority.split_at(end.unwrap_or(authority.len()))
-            }
+            _ => split_name(authority)?,
         };
         match port {
             [] => {}
@@ -158,11 +156,7 @@ impl<'h> Host<'h> {
             let is_canonical = parsed.to_string().eq_ignore_ascii_case(text);
             return if is_canonical { Ok(Self(host)) } else { Err(MalformedAuthority) };
         }
-        let host = host.strip_suffix(b".").unwrap_or(host);
-        if !host.split(|byte| *byte == b'.').all(is_label) {
-            return Err(MalformedAuthority);
-        }
-        Ok(Self(host))
+        Ok(Self(host.strip_suffix(b".").unwrap_or(host)))
     }
 
     /// The name or address, as sent.
@@ -202,7 +196,7 @@ impl HostPattern {
     pub fn matches(&self, host: Host<'_>) -> bool {
         let Host(host) = host;
         if !self.wildcard {
-            return host.eq_ignore_ascii_case(&self.name);
+            return bytes::same(host, &self.name) || host.eq_ignore_ascii_case(&self.name);
         }
         host.split_at_checked(host.len().saturating_sub(self.name.len()))
             .is_some_and(|(labels, end)| !labels.is_empty() && end.eq_ignore_ascii_case(&self.name))
@@ -425,8 +419,9 @@ impl PathPattern {
 
     fn equals(&self, part: &[u8], text: &[u8]) -> bool {
         match self.width {
-            Width::Narrow => part == text,
-            Width::Wide => part.eq_ignore_ascii_case(text),
+            Width::Narrow => bytes::same(part, text),
+            // Mostly the case is the same too.
+            Width::Wide => bytes::same(part, text) || part.eq_ignore_ascii_case(text),
         }
     }
 
@@ -494,12 +489,28 @@ fn is_port(digits: &[u8]) -> bool {
             && std::str::from_utf8(digits).is_ok_and(|text| text.parse::<u16>().is_ok()))
 }
 
-/// A label of a host, or a part of an IPv4 address: RFC 3986's unreserved bytes and, except for
-/// the comma, its `sub-delims`.
-fn is_label(label: &[u8]) -> bool {
-    !label.is_empty()
-        && label.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-_~!$&'()*+;=".contains(byte))
+/// A name, or an IPv4 address, and what begins at the first colon. No label is empty: a dot stands
+/// neither first nor behind another.
+fn split_name(authority: &[u8]) -> Result<(&[u8], &[u8]), MalformedAuthority> {
+    let mut before = b'.';
+    let mut length = 0_usize;
+    for byte in authority {
+        match *byte {
+            b'.' if before == b'.' => return Err(MalformedAuthority),
+            b'.' => {}
+            b':' => break,
+            byte if !LABEL_BYTES.contains(byte) => return Err(MalformedAuthority),
+            _ => {}
+        }
+        before = *byte;
+        length = length.saturating_add(1);
+    }
+    if length == 0 { Err(MalformedAuthority) } else { Ok(authority.split_at(length)) }
 }
+
+/// What labels of a host and parts of an IPv4 address are made of: RFC 3986's unreserved bytes and,
+/// except for the comma, its `sub-delims`.
+static LABEL_BYTES: ByteSet = ByteSet::alphanumeric().and(b"-_~!$&'()*+;=");
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]

@@ -15,6 +15,8 @@
 use std::borrow::Cow;
 use std::str::FromStr;
 
+use crate::bytes::ByteSet;
+
 /// Which ambiguous forms an operator has made ordinary bytes (`paths.insecure_allow`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PathPolicy {
@@ -46,6 +48,9 @@ impl PathPolicy {
         let path = without_query(target);
         if !path.starts_with(b"/") {
             return Err(AmbiguousPath);
+        }
+        if is_plain(path) {
+            return Ok(NormalPath { narrow: Cow::Borrowed(path), wide: Cow::Borrowed(path) });
         }
         let mut has_escape = false;
         for byte in path {
@@ -171,8 +176,24 @@ pub struct UnknownForm;
 
 /// The bytes of a request target before its query.
 pub fn without_query(target: &[u8]) -> &[u8] {
-    target.split(|byte| *byte == b'?').next().unwrap_or(target)
+    let end = target.iter().position(|byte| *byte == b'?');
+    end.and_then(|end| target.get(..end)).unwrap_or(target)
 }
+
+/// Whether the path has one form, without a closer look: it has no byte but letters, digits, `/`
+/// and a few others, and no segment is empty or ends in a dot.
+fn is_plain(path: &[u8]) -> bool {
+    let mut before = b'a';
+    for byte in path {
+        if !PLAIN_BYTES.contains(*byte) || (*byte == b'/' && matches!(before, b'/' | b'.')) {
+            return false;
+        }
+        before = *byte;
+    }
+    before != b'.'
+}
+
+static PLAIN_BYTES: ByteSet = ByteSet::alphanumeric().and(b"/-._~");
 
 /// `path` without one slash at its end.
 pub fn without_trailing_slash(path: &[u8]) -> &[u8] {

@@ -5,24 +5,47 @@
 use std::fmt;
 use std::str::FromStr;
 
+use crate::name_bits::NameBits;
+
 /// The header pairs of one request, in their order, pseudo headers included.
 #[derive(Clone, Debug, Default)]
 pub struct RequestHead<'h> {
     pairs: Vec<(&'h [u8], &'h [u8])>,
+    names: NameBits,
+    pseudo: PseudoHeaders<'h>,
     has_body: bool,
 }
 
 impl<'h> RequestHead<'h> {
     /// A head from its pairs; `has_body` says whether a body follows.
     pub fn new(pairs: Vec<(&'h [u8], &'h [u8])>, has_body: bool) -> Self {
-        Self { pairs, has_body }
+        let mut head = Self { has_body, ..Self::default() };
+        for (name, value) in pairs {
+            head.push(name, value);
+        }
+        head
     }
 
     /// Reads the layout in which a proxy-wasm host hands pairs over: their number, the lengths of
     /// each name and value, then each name and value with a NUL after it; little-endian u32s.
     /// Nothing if the bytes don't add up.
     pub fn from_host(bytes: &'h [u8], has_body: bool) -> Option<Self> {
-        Some(Self { pairs: read_pairs(bytes)?, has_body })
+        let mut head = Self { has_body, ..Self::default() };
+        let mut rest = HostPairs::read(bytes)?;
+        head.pairs.reserve_exact(rest.count);
+        for _ in 0..rest.count {
+            let (name, value) = rest.next_pair()?;
+            head.push(name, value);
+        }
+        Some(head)
+    }
+
+    fn push(&mut self, name: &'h [u8], value: &'h [u8]) {
+        self.names = self.names.and(NameBits::of(name));
+        if name.first() == Some(&b':') {
+            self.pseudo.push(name, value);
+        }
+        self.pairs.push((name, value));
     }
 
     /// What rules compare.
@@ -31,29 +54,24 @@ impl<'h> RequestHead<'h> {
     /// `MissingPseudoHeader` without `:method`, `:path` or `:authority`; `RepeatedPseudoHeader`
     /// when one of them stands there twice (RFC 9113, section 8.3).
     pub fn line(&self) -> Result<RequestLine<'h>, MalformedHead> {
-        let [mut method, mut path, mut authority] = [None; 3];
-        for &(name, value) in &self.pairs {
-            let place = match name {
-                b":method" => &mut method,
-                b":path" => &mut path,
-                b":authority" => &mut authority,
-                _ => continue,
-            };
-            if place.replace(value).is_some() {
-                return Err(MalformedHead::RepeatedPseudoHeader);
-            }
-        }
-        match (method, path, authority) {
-            (Some(method), Some(path), Some(authority)) => {
+        let PseudoHeaders { method, path, authority, is_repeated } = self.pseudo;
+        match (is_repeated, method, path, authority) {
+            (false, Some(method), Some(path), Some(authority)) => {
                 Ok(RequestLine { method, path, authority })
             }
-            _ => Err(MalformedHead::MissingPseudoHeader),
+            (false, _, _, _) => Err(MalformedHead::MissingPseudoHeader),
+            (true, _, _, _) => Err(MalformedHead::RepeatedPseudoHeader),
         }
     }
 
     /// Whether a body follows.
     pub fn has_body(&self) -> bool {
         self.has_body
+    }
+
+    /// The names of all pairs.
+    pub fn names(&self) -> NameBits {
+        self.names
     }
 
     /// All pairs in their order.
@@ -73,7 +91,7 @@ impl<'h> RequestHead<'h> {
 
     /// `:method`, empty without.
     pub fn method(&self) -> &'h [u8] {
-        self.values(b":method").next().unwrap_or_default()
+        self.pseudo.method.unwrap_or_default()
     }
 
     /// Whether the method says that the answer has no body.
@@ -166,30 +184,64 @@ impl fmt::Debug for HeaderName {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct InvalidHeaderName;
 
-fn read_pairs(bytes: &[u8]) -> Option<Vec<(&[u8], &[u8])>> {
-    fn read_u32(bytes: &[u8]) -> Option<(usize, &[u8])> {
-        let (number, rest) = bytes.split_first_chunk::<4>()?;
-        Some((usize::try_from(u32::from_le_bytes(*number)).ok()?, rest))
+/// The pseudo headers that rules look at.
+#[derive(Clone, Copy, Debug, Default)]
+struct PseudoHeaders<'h> {
+    method: Option<&'h [u8]>,
+    path: Option<&'h [u8]>,
+    authority: Option<&'h [u8]>,
+    is_repeated: bool,
+}
+
+impl<'h> PseudoHeaders<'h> {
+    fn push(&mut self, name: &[u8], value: &'h [u8]) {
+        let place = match name {
+            b":method" => &mut self.method,
+            b":path" => &mut self.path,
+            b":authority" => &mut self.authority,
+            _ => return,
+        };
+        self.is_repeated |= place.is_some();
+        // The first one stands, as for every other header.
+        place.get_or_insert(value);
     }
-    fn read_text(bytes: &[u8], length: usize) -> Option<(&[u8], &[u8])> {
-        let (text, rest) = bytes.split_at_checked(length)?;
-        Some((text, rest.strip_prefix(b"\0")?))
+}
+
+/// The pairs in the host's layout that are not read yet.
+struct HostPairs<'h> {
+    count: usize,
+    lengths: &'h [u8],
+    texts: &'h [u8],
+}
+
+impl<'h> HostPairs<'h> {
+    fn read(bytes: &'h [u8]) -> Option<Self> {
+        if bytes.is_empty() {
+            return Some(Self { count: 0, lengths: b"", texts: b"" });
+        }
+        let (count, rest) = read_u32(bytes)?;
+        let (lengths, texts) = rest.split_at_checked(count.checked_mul(8)?)?;
+        Some(Self { count, lengths, texts })
     }
-    if bytes.is_empty() {
-        return Some(Vec::new());
-    }
-    let (count, rest) = read_u32(bytes)?;
-    let (mut lengths, mut texts) = rest.split_at_checked(count.checked_mul(8)?)?;
-    let mut pairs = Vec::with_capacity(count);
-    for _ in 0..count {
+
+    fn next_pair(&mut self) -> Option<(&'h [u8], &'h [u8])> {
         let (name_length, value_length, name, value);
-        (name_length, lengths) = read_u32(lengths)?;
-        (value_length, lengths) = read_u32(lengths)?;
-        (name, texts) = read_text(texts, name_length)?;
-        (value, texts) = read_text(texts, value_length)?;
-        pairs.push((name, value));
+        (name_length, self.lengths) = read_u32(self.lengths)?;
+        (value_length, self.lengths) = read_u32(self.lengths)?;
+        (name, self.texts) = read_text(self.texts, name_length)?;
+        (value, self.texts) = read_text(self.texts, value_length)?;
+        Some((name, value))
     }
-    Some(pairs)
+}
+
+fn read_u32(bytes: &[u8]) -> Option<(usize, &[u8])> {
+    let (number, rest) = bytes.split_first_chunk::<4>()?;
+    Some((usize::try_from(u32::from_le_bytes(*number)).ok()?, rest))
+}
+
+fn read_text(bytes: &[u8], length: usize) -> Option<(&[u8], &[u8])> {
+    let (text, rest) = bytes.split_at_checked(length)?;
+    Some((text, rest.strip_prefix(b"\0")?))
 }
 
 /// A `tchar` of RFC 9110, section 5.6.2.
@@ -198,7 +250,7 @@ pub fn is_token_byte(byte: u8) -> bool {
 }
 
 /// One byte of a header name as CGI-like servers see it.
-pub fn fold_name_byte(byte: u8) -> u8 {
+pub const fn fold_name_byte(byte: u8) -> u8 {
     match byte {
         b'_' | b'.' => b'-',
         other => other.to_ascii_lowercase(),

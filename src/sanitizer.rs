@@ -4,14 +4,14 @@
 //! Names are compared with ASCII case folded and `-`, `_`, `.` taken as one character, since
 //! servers that follow CGI's rule can't tell `X-User-Id` from `x_user_id`.
 
+use crate::name_bits::NameBits;
 use crate::request::{HeaderName, fold_name_byte};
 
 /// Tells which headers to remove. Knows nothing about why.
 #[derive(Clone, Debug, Default)]
 pub struct Sanitizer {
     folded: Vec<Box<[u8]>>,
-    /// Bit n: a name of n bytes is among them (63 stands for all longer ones).
-    lengths: u64,
+    names: NameBits,
 }
 
 impl Sanitizer {
@@ -25,13 +25,19 @@ impl Sanitizer {
                 folded.push(name);
             }
         }
-        let lengths = folded.iter().fold(0, |lengths, name| lengths | length_bit(name));
-        Self { folded, lengths }
+        let names = folded.iter().map(|name| NameBits::of_aliases(name));
+        let names = names.fold(NameBits::default(), NameBits::and);
+        Self { folded, names }
+    }
+
+    /// Whether one of so many headers may have to go.
+    pub fn may_remove(&self, names: NameBits) -> bool {
+        self.names.meet(names)
     }
 
     /// Whether a header of this name must not reach a backend.
     pub fn removes(&self, name: &[u8]) -> bool {
-        self.lengths & length_bit(name) != 0
+        self.may_remove(NameBits::of(name))
             && self.folded.iter().any(|folded| {
                 folded.len() == name.len()
                     && folded
@@ -40,10 +46,6 @@ impl Sanitizer {
                         .all(|(folded, byte)| *folded == fold_name_byte(*byte))
             })
     }
-}
-
-fn length_bit(name: &[u8]) -> u64 {
-    1 << name.len().min(63)
 }
 
 #[cfg(test)]

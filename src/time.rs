@@ -1,4 +1,5 @@
-//! Points in time, as values that callers pass in. The core has no clock.
+//! Points in time, as values that callers pass in. The core has no clock; it is given one where
+//! most requests need not look at it.
 
 use std::time::Duration;
 
@@ -34,7 +35,22 @@ impl UnixTime {
     }
 }
 
-/// `duration` in whole milliseconds.
+/// Tells the time. Each look may cost as much as a step of a decision.
+pub trait Clock {
+    /// The time now.
+    fn now(&self) -> UnixTime;
+}
+
+/// A clock that stands still.
+impl Clock for UnixTime {
+    fn now(&self) -> UnixTime {
+        *self
+    }
+}
+
+/// `duration` in whole milliseconds. `as_millis` and a multiplication that looks for overflow have
+/// 128 bits, which is a library call on wasm32.
 fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+    let seconds = duration.as_secs().min(u64::MAX / 1_000);
+    seconds.wrapping_mul(1_000).saturating_add(u64::from(duration.subsec_millis()))
 }

@@ -7,29 +7,28 @@ use crate::filter::waiting::Need;
 use crate::provider::ProviderId;
 use crate::reason::Reason;
 
-/// Why a request does not go on now.
+/// Why a request does not go on now. Small, since what goes well is handed on in the same places.
 #[derive(Debug)]
 pub(super) enum Stop {
-    Refuse(Refusal),
+    Refuse(Box<Refusal>),
     /// It lacks keys; the refusal is for when it can't wait.
     Need {
         need: Need,
-        refusal: Refusal,
+        refusal: Box<Refusal>,
     },
 }
 
 impl Stop {
-    pub(super) fn at(self, rule: usize) -> Self {
-        match self {
-            Self::Refuse(refusal) => Self::Refuse(refusal.at(rule)),
-            Self::Need { need, refusal } => Self::Need { need, refusal: refusal.at(rule) },
-        }
+    pub(super) fn at(mut self, rule: usize) -> Self {
+        let (Self::Refuse(refusal) | Self::Need { need: _, refusal }) = &mut self;
+        refusal.rule = Some(rule);
+        self
     }
 }
 
 impl From<Refusal> for Stop {
     fn from(refusal: Refusal) -> Self {
-        Self::Refuse(refusal)
+        Self::Refuse(Box::new(refusal))
     }
 }
 

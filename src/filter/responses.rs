@@ -197,8 +197,9 @@ impl ResponseRecords {
         }
         let (mut seen, mut duplicates) = (Vec::new(), Vec::new());
         for line in head.values(b"cookie") {
-            for cookie in cookie::cookies(line) {
-                let place = self.watched.iter().position(|name| name.as_bytes() == cookie.name);
+            for segment in cookie::segments(line) {
+                let sent = segment.cookie().name;
+                let place = self.watched.iter().position(|name| name.as_bytes() == sent);
                 let Some(place) = place else { continue };
                 if !seen.contains(&place) {
                     seen.push(place);

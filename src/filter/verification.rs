@@ -59,7 +59,7 @@ impl Filter {
                     .map_err(|_| Refusal::new(Reason::Malformed).of(id, None))?;
                 (&decoded, known.claimants())
             }
-            Reading::Fresh { token, claimants } => (token, *claimants),
+            Reading::Fresh { token, claimants } => (&**token, *claimants),
             Reading::Malformed => return Err(Refusal::new(Reason::Malformed).of(id, None).into()),
         };
         let refuse = |reason| Refusal::new(reason).of(id, token.key_id());
@@ -73,7 +73,7 @@ impl Filter {
             CurrentKeys::Awaited => {
                 let need = Need { provider: id, keys: NeededKeys::AnySet };
                 let refusal = refuse(Reason::KeysUnavailable).after(state.keys.retry_after(now));
-                return Err(Stop::Need { need, refusal });
+                return Err(Stop::Need { need, refusal: Box::new(refusal) });
             }
             CurrentKeys::Unavailable { retry_after } => {
                 return Err(refuse(Reason::KeysUnavailable).after(retry_after).into());
@@ -88,7 +88,7 @@ impl Filter {
                     UnknownKeyId::Refused => refusal.into(),
                     UnknownKeyId::Awaited => {
                         let need = Need { provider: id, keys: NeededKeys::NewerSet };
-                        Stop::Need { need, refusal }
+                        Stop::Need { need, refusal: Box::new(refusal) }
                     }
                 });
             }
@@ -173,7 +173,7 @@ impl Filter {
             }
         }
         newest.ok_or_else(|| {
-            first_refusal.unwrap_or_else(|| Refusal::new(Reason::DuplicateCookie)).into()
+            first_refusal.map_or_else(|| Refusal::new(Reason::DuplicateCookie).into(), Stop::Refuse)
         })
     }
 }
@@ -200,7 +200,7 @@ pub(super) fn read_token<'p>(text: &'p [u8], providers: &[Provider]) -> Reading<
     if too_large && claimants.is_empty() {
         return Reading::Malformed;
     }
-    Reading::Fresh { token, claimants }
+    Reading::Fresh { token: Box::new(token), claimants }
 }
 
 /// Whether no provider of the rule claims the token.

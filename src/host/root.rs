@@ -26,7 +26,7 @@ use crate::jwt::algorithm::Algorithm;
 use crate::jwt::signature::SignatureVerifier;
 use crate::request::RequestHead;
 use crate::stats::{Change, MetricKind};
-use crate::time::UnixTime;
+use crate::time::{Clock, UnixTime};
 
 /// Says to the SDK what root contexts are made of.
 pub(super) fn initialize() {
@@ -73,16 +73,15 @@ impl Root {
     /// Decides a request; nothing if the filter is at work already, which never happens.
     pub(super) fn on_request<'h>(
         &self,
-        now: UnixTime,
         stream: StreamId,
         head: &RequestHead<'h>,
     ) -> Option<Verdict<'h>> {
         let mut filter = self.filter.try_borrow_mut().ok()?;
-        let verdict = filter.on_request(now, stream, head, &self.crypto);
+        let verdict = filter.on_request(&HostClock, stream, head, &self.crypto);
         match verdict {
             Verdict::Continue(_) => {}
             Verdict::Deny(_) => flush_log(&mut filter),
-            Verdict::Wait => self.hasten(&filter, now),
+            Verdict::Wait => self.hasten(&filter, abi::now()),
         }
         for StateEntry { field, value } in filter.take_filter_state() {
             // Without it the access log lacks a word, which is no reason to refuse a request.
@@ -141,6 +140,14 @@ impl Root {
                 Change::Set(value) => abi::record_metric(*id, value),
             };
         }
+    }
+}
+
+struct HostClock;
+
+impl Clock for HostClock {
+    fn now(&self) -> UnixTime {
+        abi::now()
     }
 }
 

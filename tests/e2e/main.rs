@@ -22,8 +22,10 @@ use crate::world::World;
 mod access;
 mod access_log;
 mod answers;
+mod check_deployed;
 mod claims;
 mod configuration;
+mod control_planes;
 mod csrf;
 mod extraction;
 mod func_e;
@@ -43,6 +45,7 @@ mod shipped;
 mod site;
 mod supertokens;
 mod tokens;
+mod trapping_module;
 mod vendor_answers;
 mod vendor_sdks;
 mod waiting;
@@ -81,6 +84,8 @@ fn main() -> ExitCode {
         trials.extend(access_log::trials(&world));
         trials.extend(prometheus::trials(&world));
         trials.extend(set_cookies::trials(&world));
+        trials.extend(check_deployed::trials(&world));
+        trials.extend(control_planes::trials(&world));
         worlds.push(world);
     }
     let lists_only = arguments.list;

@@ -253,7 +253,8 @@ pub(crate) struct Block {
     language: String,
     /// The others.
     words: Vec<String>,
-    text: String,
+    /// What stands between the fences.
+    pub(crate) text: String,
 }
 
 impl Block {

@@ -7,11 +7,15 @@
 //!
 //! `trim <built.wasm> <like.wasm> <trimmed.wasm>` makes the benchmark's floor comparable: it leaves
 //! of `built` the exports that `like` has.
+//!
+//! `image <finished.wasm> <layout>` writes the finished module as an OCI image.
 
 use std::process::ExitCode;
 
 use walrus::passes::gc;
 use walrus::{Module, ModuleConfig};
+
+mod image;
 
 /// What the host needs. Anything else that the build exports fails the build, unless it is dropped
 /// knowingly.
@@ -64,6 +68,7 @@ fn main() -> ExitCode {
     let result = match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
         ["finish", input, output] => finish(input, output),
         ["trim", input, like, output] => trim(input, like, output),
+        ["image", module, layout] => image::write(module, layout),
         _ => Err(USAGE.to_owned()),
     };
     match result {
@@ -79,7 +84,8 @@ fn main() -> ExitCode {
 }
 
 const USAGE: &str = "usage: xtask finish <built.wasm> <finished.wasm>\n\
-    \x20      xtask trim <built.wasm> <like.wasm> <trimmed.wasm>";
+    \x20      xtask trim <built.wasm> <like.wasm> <trimmed.wasm>\n\
+    \x20      xtask image <finished.wasm> <layout>";
 
 fn read(input: &str) -> Result<Module, String> {
     ModuleConfig::new()

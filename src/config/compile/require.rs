@@ -104,8 +104,23 @@ fn value(node: &Node<'_>) -> Option<Value> {
         node.place.error("null is the same as a missing claim: write exists: false");
         return None;
     }
+    warn_of_rounding(node);
     Some(node.value.clone())
 }
+
+/// Manifests are read by programs that keep numbers as doubles: another number than was written may
+/// be asked for, and somebody else be let in.
+fn warn_of_rounding(node: &Node<'_>) {
+    if node.value.as_f64().is_some_and(|number| number.abs() > LARGEST_EXACT) {
+        node.place.warning(
+            "numbers beyond 2^53 are rounded by Istio, Envoy Gateway and Struct: \
+             have the issuer write a string, and compare that",
+        );
+    }
+}
+
+/// 2^53 - 1: no other whole number becomes the same double.
+const LARGEST_EXACT: f64 = 9_007_199_254_740_991.0;
 
 /// What can be a member of an array and, if it is a text, a word as well.
 fn needle(node: &Node<'_>) -> Option<Value> {
@@ -116,7 +131,10 @@ fn needle(node: &Node<'_>) -> Option<Value> {
             ));
             None
         }
-        Value::String(_) | Value::Number(_) | Value::Bool(_) => Some(node.value.clone()),
+        Value::String(_) | Value::Number(_) | Value::Bool(_) => {
+            warn_of_rounding(node);
+            Some(node.value.clone())
+        }
         Value::Null | Value::Array(_) | Value::Object(_) => {
             node.place.error("must be a string, a number or a flag");
             None

@@ -98,6 +98,7 @@ fn each_decision_is_shown_with_what_was_proven() {
     }
     // Still in the cache, but no longer a proof of anything.
     world.pass(Duration::from_secs(300));
+    world.tick();
     assert_eq!(world.request(bearer("/", &good)).word(), "expired");
     assert_eq!(shown(&mut world), "verdict=denied reason=expired rule=default");
 }

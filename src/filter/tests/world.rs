@@ -220,7 +220,7 @@ impl World {
 
     fn decide(&mut self, stream: StreamId, request: Request) -> Outcome {
         let head = request.head();
-        match self.filter.on_request(self.now, stream, &head, &self.verifications) {
+        match self.filter.on_request(&self.now, stream, &head, &self.verifications) {
             Verdict::Deny(denial) => Outcome::Deny(denial),
             Verdict::Wait => {
                 assert!(self.paused.insert(stream, request).is_none());

@@ -131,7 +131,7 @@ impl Input {
     fn decide(&self, filter: &mut Filter, pairs: &Pairs) -> Outcome {
         let slices = pairs.iter().map(|(name, value)| (name.as_slice(), value.as_slice()));
         let head = RequestHead::new(slices.collect(), self.has_body);
-        match filter.on_request(START, StreamId(1), &head, &ChecksumVerifier::default()) {
+        match filter.on_request(&START, StreamId(1), &head, &ChecksumVerifier::default()) {
             Verdict::Continue(edits) => {
                 let mut after = pairs.clone();
                 edits.for_each(|edit| apply(&mut after, edit));

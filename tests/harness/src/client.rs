@@ -17,12 +17,14 @@ use crate::header_lines::{Excerpt, HeaderLines};
 use crate::http1::{Framing, Wire};
 use crate::http2::{self, Http2Error};
 use crate::server::Protocol;
+use crate::tls::Trust;
 
 /// Sends requests to one address.
 #[derive(Clone, Debug)]
 pub struct Client {
     address: SocketAddr,
     protocol: Protocol,
+    tls: Option<Trust>,
     timeout: Duration,
     log: Option<PathBuf>,
 }
@@ -80,7 +82,13 @@ pub enum ClientError {
 impl Client {
     /// Speaks HTTP/1.1 to `address`, and gives a response 15 seconds.
     pub fn new(address: SocketAddr) -> Self {
-        Self { address, protocol: Protocol::Http1, timeout: DEFAULT_TIMEOUT, log: None }
+        Self { address, protocol: Protocol::Http1, tls: None, timeout: DEFAULT_TIMEOUT, log: None }
+    }
+
+    /// Speaks HTTP/1.1 over TLS.
+    pub fn tls(mut self, trust: Trust) -> Self {
+        self.tls = Some(trust);
+        self
     }
 
     /// Speaks HTTP/2 with prior knowledge.
@@ -131,7 +139,10 @@ impl Client {
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(self.timeout))?;
         stream.set_write_timeout(Some(self.timeout))?;
-        Ok(Connection(Wire::new(stream)))
+        Ok(Connection(match &self.tls {
+            None => Wire::new(stream),
+            Some(trust) => Wire::new(trust.wrap(stream)?),
+        }))
     }
 
     fn send_http1(&self, request: &Request) -> Result<Response, ClientError> {

@@ -45,11 +45,24 @@ impl KeyServer {
     ///
     /// When no port is free.
     pub fn start_tls(document: &Value, identity: &Identity) -> Self {
+        Self::bind_tls(LOOPBACK, document, identity)
+            .unwrap_or_else(|error| panic!("key server: {error}"))
+    }
+
+    /// Serves `document` over TLS on `address`.
+    ///
+    /// # Errors
+    ///
+    /// The port is in use or not ours to take.
+    pub fn bind_tls(
+        address: SocketAddr,
+        document: &Value,
+        identity: &Identity,
+    ) -> io::Result<Self> {
         let state = Arc::new(State::new(document));
         let handler = KeyHandler(Arc::clone(&state));
-        let server = Server::bind_tls(LOOPBACK, identity.clone(), handler)
-            .unwrap_or_else(|error| panic!("key server: {error}"));
-        Self { state, server }
+        let server = Server::bind_tls(address, identity.clone(), handler)?;
+        Ok(Self { state, server })
     }
 
     /// The bound address; it stays the same over [`stop`](Self::stop).

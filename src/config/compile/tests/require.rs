@@ -222,3 +222,25 @@ fn the_age_of_a_login_is_told_by_a_claim() {
         ("a preset with a claim", with(both(note), rule(json!({}))), &[]),
     ]);
 }
+
+#[test]
+fn numbers_that_manifests_do_not_keep() {
+    let with = |test: Value| rules(json!([{ "require": merged(json!({ "claim": "id" }), test) }]));
+    let of = |at: &str| {
+        format!(
+            "rules[0].require.{at}: numbers beyond 2^53 are rounded by Istio, Envoy Gateway and \
+             Struct: have the issuer write a string, and compare that"
+        )
+    };
+    let (equals, second, needle) = (of("equals"), of("one_of[1]"), of("contains"));
+    warns(&[
+        ("the largest", with(json!({ "equals": 9_007_199_254_740_991_u64 })), &[]),
+        ("the least", with(json!({ "equals": -9_007_199_254_740_991_i64 })), &[]),
+        ("a text", with(json!({ "equals": "9007199254740993" })), &[]),
+        ("too large", with(json!({ "equals": 9_007_199_254_740_992_u64 })), &[&equals]),
+        ("too small", with(json!({ "equals": -9_007_199_254_740_993_i64 })), &[&equals]),
+        ("a double", with(json!({ "equals": 1e16 })), &[&equals]),
+        ("one of several", with(json!({ "one_of": [1, u64::MAX] })), &[&second]),
+        ("a member", with(json!({ "contains": u64::MAX })), &[&needle]),
+    ]);
+}

@@ -147,7 +147,7 @@ fn floor() -> Contestant {
 }
 
 /// Ours, otherwise configured. All in one VM.
-fn variants(jwks: &Value) -> Vec<Contestant> {
+pub(super) fn variants(jwks: &Value) -> Vec<Contestant> {
     let variant = |name, title, change: &dyn Fn(&mut Value)| {
         let mut configuration = corbado(jwks);
         change(&mut configuration);

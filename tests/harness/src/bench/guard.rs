@@ -1,8 +1,9 @@
-//! `make test` holds the cost of the same job against a figure in the repository.
+//! `make test` holds the cost of a few requests against figures in the repository.
 //!
 //! Instructions are the same on every machine, but not on every processor's architecture or with
 //! another Envoy: elsewhere there is nothing to compare with, and the guard says so.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 
@@ -10,32 +11,37 @@ use serde::{Deserialize, Serialize};
 
 use super::BenchError;
 use super::callgrind::{self, Callgrind};
-use super::contestants::{base, ours};
+use super::contestants::{
+    BASE, Contestant, OURS, OURS_CLAIMS, OURS_PUBLIC, OURS_VERIFY, base, ours, variants,
+};
 use super::workload::{PATH, Session, Shape};
 use crate::envoy::EnvoyBinary;
 use crate::workspace;
 
-/// What the same job costs, in instructions over no filter.
+/// What requests cost, in instructions over no filter.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 struct Baseline {
     envoy: String,
     architecture: String,
-    plain: u64,
-    browser: u64,
+    /// By the names of [`WATCHED`].
+    figures: BTreeMap<String, u64>,
 }
 
 impl Baseline {
     fn compare(&self, now: &Self) -> Guarded {
         let mut lines = Vec::new();
         let mut grown = false;
-        for (name, known, now) in
-            [("plain", self.plain, now.plain), ("browser", self.browser, now.browser)]
-        {
-            let change = (now as f64 / known as f64 - 1.0) * 100.0;
+        for (name, now) in &now.figures {
+            let Some(known) = self.figures.get(name) else {
+                grown = true;
+                lines.push(format!("{name}: {now} instructions over no filter, and no figure"));
+                continue;
+            };
+            let change = (*now as f64 / *known as f64 - 1.0) * 100.0;
             grown |= now * 100 > known * (100 + MAX_GROWTH_PERCENT);
             lines.push(format!(
-                "the same job, {name}: {now} instructions over no filter, {change:+.1} % to {known}"
+                "{name}: {now} instructions over no filter, {change:+.1} % to {known}"
             ));
         }
         let lines = lines.join("\n");
@@ -96,22 +102,32 @@ pub fn write_baseline() -> Result<String, BenchError> {
 
 fn measure(binary: &EnvoyBinary) -> Result<Baseline, BenchError> {
     let session = Session::new();
-    let (base, ours) = (base(), ours(&session));
-    let envoy = Callgrind::start(binary, [&base.listener, &ours.listener])?;
-    envoy.site.check(&ours, &session)?;
+    let watched = |who: &Contestant| WATCHED.iter().any(|(_, name, _)| *name == who.name);
+    let contestants: Vec<_> = [base(), ours(&session)]
+        .into_iter()
+        .chain(variants(&session.jwks()).into_iter().filter(watched))
+        .collect();
+    let envoy = Callgrind::start(binary, contestants.iter().map(|who| &who.listener))?;
+    for who in &contestants {
+        envoy.site.check(who, &session)?;
+    }
     envoy.count(true)?;
-    let over = |shape: Shape| -> Result<u64, BenchError> {
+    let cost = |name: &str, shape: Shape| {
         let request = [shape.request(PATH, &session.rs256).to_http1()];
-        let without = envoy.measure(&mut envoy.site.connect(base.name)?, &request)?;
-        let with = envoy.measure(&mut envoy.site.connect(ours.name)?, &request)?;
-        Ok((with - without).max(0.0).round() as u64)
+        envoy.measure(&mut envoy.site.connect(name)?, &request)
     };
-    Ok(Baseline {
-        envoy: binary.version().unwrap_or_default(),
-        architecture: std::env::consts::ARCH.to_owned(),
-        plain: over(Shape::Plain)?,
-        browser: over(Shape::Browser)?,
-    })
+    let mut without = BTreeMap::new();
+    let mut figures = BTreeMap::new();
+    for (what, name, shape) in WATCHED {
+        let base = match without.get(&shape) {
+            Some(base) => *base,
+            None => *without.entry(shape).or_insert(cost(BASE, shape)?),
+        };
+        let over = (cost(name, shape)? - base).max(0.0).round() as u64;
+        figures.insert(what.to_owned(), over);
+    }
+    let envoy = binary.version().unwrap_or_default();
+    Ok(Baseline { envoy, architecture: std::env::consts::ARCH.to_owned(), figures })
 }
 
 fn path() -> PathBuf {
@@ -132,6 +148,15 @@ impl fmt::Display for Guarded {
     }
 }
 
+/// Each with who does it and what it is asked.
+const WATCHED: [(&str, &str, Shape); 5] = [
+    ("the same job, plain", OURS, Shape::Plain),
+    ("the same job, browser", OURS, Shape::Browser),
+    ("with a claim header", OURS_CLAIMS, Shape::Plain),
+    ("verify_only, header", OURS_VERIFY, Shape::Bearer),
+    ("a public rule", OURS_PUBLIC, Shape::Plain),
+];
+
 const MAX_GROWTH_PERCENT: u64 = 5;
 
 #[cfg(test)]
@@ -139,29 +164,32 @@ mod tests {
     use super::*;
 
     #[test]
-    fn growth_of_either_request_is_noticed() {
-        let known = Baseline {
+    fn growth_of_any_figure_is_noticed() {
+        let baseline = |figures: &[(&str, u64)]| Baseline {
             envoy: "1.40.0".to_owned(),
             architecture: "x86_64".to_owned(),
-            plain: 40_000,
-            browser: 60_000,
+            figures: figures.iter().map(|(name, figure)| ((*name).to_owned(), *figure)).collect(),
         };
-        for (name, plain, browser, grown) in [
-            ("the same", 40_000, 60_000, false),
-            ("less", 20_000, 30_000, false),
-            ("at the bound", 42_000, 63_000, false),
-            ("plain", 42_001, 60_000, true),
-            ("browser", 40_000, 63_100, true),
+        let known = baseline(&[("plain", 40_000), ("browser", 60_000)]);
+        for (name, figures, grown) in [
+            ("the same", vec![("plain", 40_000), ("browser", 60_000)], false),
+            ("less", vec![("plain", 20_000), ("browser", 30_000)], false),
+            ("at the bound", vec![("plain", 42_000), ("browser", 63_000)], false),
+            ("plain", vec![("plain", 42_001), ("browser", 60_000)], true),
+            ("browser", vec![("plain", 40_000), ("browser", 63_100)], true),
+            ("one more", vec![("plain", 40_000), ("other", 1)], true),
         ] {
-            let found = known.compare(&Baseline { plain, browser, ..known.clone() });
+            let found = known.compare(&baseline(&figures));
             assert_eq!(matches!(found, Guarded::Grown(_)), grown, "{name}: {found}");
         }
     }
 
     #[test]
-    fn the_repository_has_a_figure() {
+    fn the_repository_has_each_figure() {
         let text = std::fs::read_to_string(path()).unwrap();
         let known: Baseline = serde_json::from_str(&text).unwrap();
-        assert!(known.plain > 0 && known.browser > 0, "{known:?}");
+        for (name, _, _) in WATCHED {
+            assert!(known.figures.get(name).is_some_and(|figure| *figure > 0), "{name}: {known:?}");
+        }
     }
 }
