@@ -101,7 +101,8 @@ pub fn run(options: Options, note: &mut dyn FnMut(&str)) -> Result<Report, Bench
     Ok(Report::new(&binary, valgrind, load, cpu, instructions, scale, soak))
 }
 
-/// Measures the instructions of those contestants only; each gets a line by `note`.
+/// Measures the instructions of those contestants only, and the start of Envoy if one of the names
+/// is `load`; each gets a line by `note`.
 ///
 /// # Errors
 ///
@@ -110,12 +111,19 @@ pub fn only(names: &[&str], note: &mut dyn FnMut(&str)) -> Result<(), BenchError
     callgrind::version()?;
     let session = workload::Session::new();
     let mut contestants = contestants::all(&session);
-    let known: Vec<_> = contestants.iter().map(|who| who.name).collect();
+    let known: Vec<_> = contestants.iter().map(|who| who.name).chain([LOAD]).collect();
     if let Some(nobody) = names.iter().find(|name| !known.contains(name)) {
         return Err(BenchError::Nobody((*nobody).to_owned(), known));
     }
+    let binary = EnvoyBinary::newest()?;
+    if names.contains(&LOAD) {
+        let load = load::measure(&binary, &session)?;
+        note(&format!("  {LOAD}: {} bytes, {:?} more", load.module_bytes, load.took));
+    }
     contestants.retain(|who| who.name == contestants::BASE || names.contains(&who.name));
-    measured::measure(&EnvoyBinary::newest()?, &contestants, &session, note)?;
+    if names.iter().any(|name| *name != LOAD) {
+        measured::measure(&binary, &contestants, &session, note)?;
+    }
     Ok(())
 }
 
@@ -160,3 +168,6 @@ impl From<ClientError> for BenchError {
         Self::Client(error)
     }
 }
+
+/// What `only` calls the start of Envoy.
+const LOAD: &str = "load";
