@@ -99,7 +99,7 @@ mod tests {
         let roles = CookieRoles::new(
             [(&session, 3), (&twin, 4)].into_iter(),
             vec![twin.clone(), refresh.clone(), refresh],
-            &[twin.clone()],
+            std::slice::from_ref(&twin),
         );
         let source = |place, is_withheld| Some(CookieRole::Source { place, is_withheld });
         let stripped = Some(CookieRole::Stripped);
