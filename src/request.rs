@@ -30,9 +30,9 @@ impl<'h> RequestHead<'h> {
     /// each name and value, then each name and value with a NUL after it; little-endian u32s.
     /// Nothing if the bytes don't add up.
     pub fn from_host(bytes: &'h [u8], has_body: bool) -> Option<Self> {
-        let mut head = Self { has_body, ..Self::default() };
         let mut rest = HostPairs::read(bytes)?;
-        head.pairs.reserve_exact(rest.count);
+        let pairs = Vec::with_capacity(rest.count);
+        let mut head = Self { pairs, has_body, ..Self::default() };
         for _ in 0..rest.count {
             let (name, value) = rest.next_pair()?;
             head.push(name, value);
