@@ -166,6 +166,7 @@ fn trials() -> Vec<Trial> {
         trial("sidecar::what_goes_out", sidecar::what_goes_out),
         trial("holes::url_without_scheme", holes::url_without_scheme),
         trial("holes::selector_of_nobody", holes::selector_of_nobody),
+        trial("holes::mode_of_sidecars", holes::mode_of_sidecars),
         trial("holes::image_that_is_not_ours", holes::image_that_is_not_ours),
         trial("holes::fail_open", holes::fail_open),
         trial("holes::mistaken_configuration", holes::mistaken_configuration),

@@ -40,6 +40,15 @@ pub(crate) fn selector_of_nobody(world: &World) {
     exchange.expect("refused by the filter", |answer| answer.json()["reason"] == "missing");
 }
 
+/// `match` for incoming requests only, as sidecars have it: to a gateway every request is outgoing.
+pub(crate) fn mode_of_sidecars(world: &World) {
+    let hole = manifest(world)
+        .with("  phase: AUTHN\n", "  phase: AUTHN\n  match: [{ mode: SERVER }]\n")
+        .without_policy();
+    let ingress = Ingress::start(world, &hole);
+    world.expect_at(&ingress.proxy.client().send(get(API, "/orders")), "orders");
+}
+
 /// A digest that the image has not: nothing is served. With the right one it is.
 pub(crate) fn image_that_is_not_ours(world: &World) {
     let right = with_image(
