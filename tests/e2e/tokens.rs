@@ -23,6 +23,7 @@ pub(crate) fn trials(world: &Arc<World>) -> Vec<Trial> {
         trial(world, "tokens::algorithms", algorithms),
         trial(world, "tokens::headers", headers),
         trial(world, "tokens::text", text),
+        trial(world, "tokens::each_byte", each_byte),
         trial(world, "tokens::json", json),
         trial(world, "tokens::dates", dates),
         trial(world, "tokens::sizes", sizes),
@@ -59,6 +60,25 @@ pub(crate) fn listeners() -> Vec<Listener> {
         listener("own-domain", json!({"providers": [own_domain]})),
         listener("both", json!({"providers": [corbado(), partner], "rules": rules})),
     ]
+}
+
+/// Of a token that the cache knows, every byte counts: the module compares them in vectors, which
+/// it does nowhere else.
+fn each_byte(world: &World) {
+    let client = world.client("corbado");
+    let token = world.session("usr");
+    let send = |token: &str| {
+        let request = Request::get("/orders").header("authorization", bearer(token));
+        client.send(request).status()
+    };
+    assert_eq!([send(&token), send(&token)], [200, 200]);
+    for at in 0..token.len() {
+        let mut other = token.clone().into_bytes();
+        other[at] = if other[at] == b'A' { b'B' } else { b'A' };
+        let other = String::from_utf8(other).unwrap();
+        assert_eq!(send(&other), 401, "byte {at} of {}", token.len());
+    }
+    assert_eq!(send(&token), 200);
 }
 
 /// What it is, the token, and why it is refused, if it is.
