@@ -145,8 +145,10 @@ impl Filter {
         }
         self.filter_state.clear();
         let mut trail = Trail::default();
-        match self.decide(clock, head, crypto, waited.as_ref(), &mut trail) {
-            Ok((edits, counter)) => {
+        // Handed down, as it is too large to be handed back and forth for nothing.
+        let mut edits = HeaderEdits::default();
+        match self.decide(clock, head, crypto, waited.as_ref(), &mut trail, &mut edits) {
+            Ok(counter) => {
                 self.stats.count(counter);
                 self.filter_state = trail.entries(&policy, Decision::Passed(counter));
                 Verdict::Continue(edits)
@@ -271,18 +273,19 @@ impl Filter {
         crypto: &dyn SignatureVerifier,
         waited: Option<&Waited>,
         trail: &mut Trail,
-    ) -> Result<(HeaderEdits<'h>, Counter), Stop> {
+        edits: &mut HeaderEdits<'h>,
+    ) -> Result<Counter, Stop> {
         let policy = Rc::clone(&self.policy);
         let line = head.line().map_err(|_| Refusal::new(Reason::MalformedRequest))?;
         if line.method.eq_ignore_ascii_case(b"TRACE") {
             return Err(Refusal::new(Reason::MethodNotAllowed).into());
         }
-        let mut edits = forward::sanitize(head, &policy.sanitizer);
+        forward::sanitize(edits, head, &policy.sanitizer);
         let (index, rule) = find_rule(&policy, &self.rules, line)?;
         trail.decided_by(index);
         match rule.access {
             Access::Denied => return Err(Refusal::new(Reason::DeniedByRule).at(index).into()),
-            Access::Public => return Ok((edits, Counter::AllowedPublic)),
+            Access::Public => return Ok(Counter::AllowedPublic),
             Access::Required | Access::Optional => {}
         }
         let plans = Rc::clone(&self.plans);
@@ -298,8 +301,8 @@ impl Filter {
             });
         };
         if head.is_preflight() {
-            without(&mut edits);
-            return Ok((edits, Counter::AllowedPreflight));
+            without(edits);
+            return Ok(Counter::AllowedPreflight);
         }
         let mut budget = Verifications::default();
         let choice =
@@ -325,8 +328,8 @@ impl Filter {
             Err(NoCredential::Absent | NoCredential::Foreign(..))
                 if rule.access == Access::Optional =>
             {
-                without(&mut edits);
-                return Ok((edits, Counter::AllowedOptional));
+                without(edits);
+                return Ok(Counter::AllowedOptional);
             }
             Err(NoCredential::LegacySession(owner)) => {
                 Err(Refusal::new(Reason::LegacySession).of(owner, None).into())
@@ -339,8 +342,8 @@ impl Filter {
         let token = verified.map_err(|stop| stop.at(index))?;
         trail.proven(&policy, &token, source);
         check_demands(&token, rule, &policy, now).map_err(|refusal| refusal.at(index))?;
-        forward::forward_verified(&mut edits, &token, rule.forward, plan, &presented, head);
-        Ok((edits, Counter::Allowed))
+        forward::forward_verified(edits, &token, rule.forward, plan, &presented, head);
+        Ok(Counter::Allowed)
     }
 
     /// What becomes of a request that does not go on as it should.
@@ -358,7 +361,9 @@ impl Filter {
         if let Some(reason) = only_reported(&policy, &stop) {
             self.stats.count_would_deny(reason);
             self.filter_state = trail.entries(&policy, Decision::WouldDeny(reason));
-            return Verdict::Continue(forward::sanitize(head, &policy.sanitizer));
+            let mut edits = HeaderEdits::default();
+            forward::sanitize(&mut edits, head, &policy.sanitizer);
+            return Verdict::Continue(edits);
         }
         let refusal = match stop {
             Stop::Refuse(refusal) => refusal,

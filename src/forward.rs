@@ -19,17 +19,15 @@ use crate::sanitizer::Sanitizer;
 use crate::verified_token::VerifiedToken;
 
 /// Takes out the headers that no client may send.
-pub fn sanitize<'h>(head: &RequestHead<'h>, sanitizer: &Sanitizer) -> HeaderEdits<'h> {
-    let mut edits = HeaderEdits::default();
+pub fn sanitize<'h>(edits: &mut HeaderEdits<'h>, head: &RequestHead<'h>, sanitizer: &Sanitizer) {
     if !sanitizer.may_remove(head.names()) {
-        return edits;
+        return;
     }
     for &(name, _) in head.pairs() {
         if sanitizer.removes(name) {
-            remove(&mut edits, name);
+            remove(edits, name);
         }
     }
-    edits
 }
 
 /// Puts the verified `token` where the rule wants it, and takes every other credential away.
@@ -211,7 +209,8 @@ mod tests {
         let pairs = lines.iter().map(|(name, value)| (name.as_bytes(), value.as_slice()));
         let head = RequestHead::new(pairs.collect(), false);
         let presented = plan.find(&head, |_| None);
-        let mut edits = sanitize(&head, &policy.sanitizer);
+        let mut edits = HeaderEdits::default();
+        sanitize(&mut edits, &head, &policy.sanitizer);
         match forward {
             Some(forward) => {
                 let token = Rc::new(verified("u"));
@@ -354,9 +353,13 @@ mod tests {
         };
         let names: Vec<_> = (0..2_000).map(alias).collect();
         let head = RequestHead::new(names.iter().map(|name| (&**name, &b""[..])).collect(), false);
-        assert_eq!(sanitize(&head, &sanitizer).removals, names);
+        let mut edits = HeaderEdits::default();
+        sanitize(&mut edits, &head, &sanitizer);
+        assert_eq!(edits.removals, names);
         let same = vec![(names[0].as_slice(), &b""[..]); 2_000];
-        assert_eq!(sanitize(&RequestHead::new(same, false), &sanitizer).removals, [&names[0]]);
+        let mut edits = HeaderEdits::default();
+        sanitize(&mut edits, &RequestHead::new(same, false), &sanitizer);
+        assert_eq!(edits.removals, [&names[0]]);
     }
 
     #[test]

@@ -28,16 +28,23 @@ impl<'h> RequestHead<'h> {
 
     /// Reads the layout in which a proxy-wasm host hands pairs over: their number, the lengths of
     /// each name and value, then each name and value with a NUL after it; little-endian u32s.
-    /// Nothing if the bytes don't add up.
-    pub fn from_host(bytes: &'h [u8], has_body: bool) -> Option<Self> {
+    /// Bytes that don't add up give an empty head, which is refused as malformed.
+    pub fn from_host(bytes: &'h [u8], has_body: bool) -> Self {
+        let mut head = Self { has_body, ..Self::default() };
+        if head.read(bytes).is_none() {
+            head = Self { has_body, ..Self::default() };
+        }
+        head
+    }
+
+    fn read(&mut self, bytes: &'h [u8]) -> Option<()> {
         let mut rest = HostPairs::read(bytes)?;
-        let pairs = Vec::with_capacity(rest.count);
-        let mut head = Self { pairs, has_body, ..Self::default() };
+        self.pairs = Vec::with_capacity(rest.count);
         for _ in 0..rest.count {
             let (name, value) = rest.next_pair()?;
-            head.push(name, value);
+            self.push(name, value);
         }
-        Some(head)
+        Some(())
     }
 
     fn push(&mut self, name: &'h [u8], value: &'h [u8]) {
@@ -284,14 +291,16 @@ mod tests {
     fn the_hosts_layout_is_read_whole_or_not_at_all() {
         let mut bytes = vec![2, 0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0];
         bytes.extend(b"a\0\xff\0\0b\0\0");
-        let head = RequestHead::from_host(&bytes, true).unwrap();
+        let head = RequestHead::from_host(&bytes, true);
         let expected: [(&[u8], &[u8]); 2] = [(b"a", b"\xff\0"), (b"b", b"")];
         assert_eq!(head.pairs(), expected);
         for length in 1..bytes.len() {
-            assert!(RequestHead::from_host(&bytes[..length], true).is_none(), "{length}");
+            assert_eq!(RequestHead::from_host(&bytes[..length], true).pairs(), [], "{length}");
         }
-        assert_eq!(RequestHead::from_host(b"", true).unwrap().pairs(), []);
-        assert!(RequestHead::from_host(&[0xff; 64], true).is_none());
+        assert_eq!(RequestHead::from_host(b"", true).pairs(), []);
+        let broken = RequestHead::from_host(&[0xff; 64], true);
+        assert_eq!((broken.pairs(), broken.names()), (&[][..], NameBits::default()));
+        assert_eq!(broken.line(), Err(MalformedHead::MissingPseudoHeader));
     }
 
     #[test]

@@ -256,7 +256,7 @@ impl Context for RootAdapter {
             0 => Vec::new(),
             _ => abi::header_pairs(HeaderMap::CalloutHeaders).unwrap_or_default(),
         };
-        let head = RequestHead::from_host(&pairs, false).unwrap_or_default();
+        let head = RequestHead::from_host(&pairs, false);
         let status = head.values(b":status").next();
         let status = status.and_then(|text| std::str::from_utf8(text).ok()?.parse().ok());
         let body = abi::buffer(Buffer::CalloutBody, MAX_DOCUMENT_BYTES.saturating_add(1));

@@ -37,7 +37,7 @@ pub(super) fn on_request_headers(id: u32, has_body: bool) -> u32 {
 /// now, so what any of them removes goes.
 pub(super) fn on_request_trailers() -> u32 {
     let Ok(bytes) = abi::header_pairs(HeaderMap::RequestTrailers) else { return abi::CONTINUE };
-    let trailers = RequestHead::from_host(&bytes, false).unwrap_or_default();
+    let trailers = RequestHead::from_host(&bytes, false);
     for (name, _) in trailers.pairs() {
         if root::any_filter(|filter| filter.removes_trailer(name)) {
             // Of several of one name the first call takes all.
@@ -59,7 +59,10 @@ pub(super) fn on_response_headers(id: u32) {
         Ok(Vec::new())
     };
     let Ok(bytes) = bytes else { return };
-    let Some(head) = RequestHead::from_host(&bytes, false) else { return };
+    let head = RequestHead::from_host(&bytes, false);
+    if head.pairs().is_empty() && !bytes.is_empty() {
+        return;
+    }
     let lines: Vec<_> = head.values(b"set-cookie").collect();
     let mut result = Ok(());
     root.on_response(stream, &lines).for_each(|edit| {
@@ -105,7 +108,7 @@ fn root_of_created(id: u32) -> Option<u32> {
 fn decide(root: &Root, id: u32, has_body: bool) -> Result<u32, Refused> {
     let bytes = abi::header_pairs(HeaderMap::RequestHeaders)?;
     // Bytes that don't add up leave a head without `:path`, which is refused as malformed.
-    let head = RequestHead::from_host(&bytes, has_body).unwrap_or_default();
+    let head = RequestHead::from_host(&bytes, has_body);
     match root.on_request(StreamId(id), &head) {
         Some(Verdict::Continue(edits)) => {
             apply(&edits)?;
