@@ -323,6 +323,11 @@ pub(crate) mod tests {
         }
         let demands = json!({ "audiences": ["orders"] });
         assert!(accept(&json!({}), &json!({ "exp": 2_000 }), &demands).is_err(), "no aud");
+        let mut many = json!({ "exp": 2_000, "aud": "orders" });
+        for claim in 0..100 {
+            many[format!("c{claim}")] = "x".into();
+        }
+        assert!(accept(&json!({}), &many, &demands).is_ok(), "among many claims");
     }
 
     #[test]
