@@ -9,10 +9,11 @@
 //! 4. fewer than [`MOST`] requests were decided by that tick: a worker that is too busy to tick
 //!    still learns the time.
 //!
-//! So nothing is verified anew, refused or made to wait without a look at the clock.
+//! So nothing is verified anew, refused for its dates or made to wait without a look at the clock.
 //!
-//! Caveat: a machine that slept answers what it reads before its next tick, at most [`MOST`]
-//! requests a worker, by the time before its sleep.
+//! Caveat: a machine that slept, or whose clock was set, answers what it reads before its next tick,
+//! at most [`MOST`] requests a worker, by the time before that. A token that has expired since may
+//! then be accepted, or be refused for its claims (403) instead of for its date (401).
 
 use std::time::Duration;
 
