@@ -111,7 +111,7 @@ pub fn only(names: &[&str], note: &mut dyn FnMut(&str)) -> Result<(), BenchError
     callgrind::version()?;
     let session = workload::Session::new();
     let mut contestants = contestants::all(&session);
-    let known: Vec<_> = contestants.iter().map(|who| who.name).chain([LOAD]).collect();
+    let known: Vec<_> = contestants.iter().map(|who| who.name).chain([LOAD, CPU]).collect();
     if let Some(nobody) = names.iter().find(|name| !known.contains(name)) {
         return Err(BenchError::Nobody((*nobody).to_owned(), known));
     }
@@ -120,8 +120,14 @@ pub fn only(names: &[&str], note: &mut dyn FnMut(&str)) -> Result<(), BenchError
         let load = load::measure(&binary, &session)?;
         note(&format!("  {LOAD}: {} bytes, {:?} more", load.module_bytes, load.took));
     }
+    if names.contains(&CPU) {
+        let cpu = cpu::measure(&binary, &contestants, &session)?;
+        for (name, micros) in &cpu.micros {
+            note(&format!("  {name}: {micros:.1} µs of CPU"));
+        }
+    }
     contestants.retain(|who| who.name == contestants::BASE || names.contains(&who.name));
-    if names.iter().any(|name| *name != LOAD) {
+    if names.iter().any(|name| ![LOAD, CPU].contains(name)) {
         measured::measure(&binary, &contestants, &session, note)?;
     }
     Ok(())
@@ -171,3 +177,4 @@ impl From<ClientError> for BenchError {
 
 /// What `only` calls the start of Envoy.
 const LOAD: &str = "load";
+const CPU: &str = "cpu";

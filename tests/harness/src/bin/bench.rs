@@ -1,5 +1,5 @@
 //! `make bench`: all figures and targets. `--guard` and `--baseline` are about one figure only,
-//! `--only` about the instructions of some (or `load`, the start of Envoy), which is what a change
+//! `--only` about the instructions of some (or `load`, the start of Envoy; `cpu`, everybody's CPU time), which is what a change
 //! to the filter is tried with.
 //!
 //! `bench [--no-scale] [--no-soak] | --only NAME.. | --guard | --baseline`
