@@ -1,6 +1,6 @@
-//! `make bench`: all figures and targets. `--guard` and `--baseline` are about one figure only,
-//! `--only` about the instructions of some (or `load`, the start of Envoy; `cpu`, everybody's CPU time), which is what a change
-//! to the filter is tried with.
+//! `make bench`: all figures and targets. `--guard` and `--baseline` are about a few figures only.
+//! `--only` counts the instructions of those that are named, which is what a change to the filter is
+//! tried with; `load` is the start of Envoy, `cpu` everybody's CPU time.
 //!
 //! `bench [--no-scale] [--no-soak] | --only NAME.. | --guard | --baseline`
 
