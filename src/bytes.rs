@@ -76,8 +76,8 @@ impl ByteSet {
     }
 }
 
-/// At most `most` bytes of `value`, on one line, in one word: nothing that a client chooses may end a
-/// line of a log or look like another field of it.
+/// At most `most` bytes of `value`, on one line, in one word: nothing that a client chooses may end
+/// a line of a log or look like another field of it.
 pub fn escaped(value: &[u8], most: usize) -> String {
     let cut = value.get(..most).unwrap_or(value);
     let text = cut.escape_ascii().to_string().replace(' ', "\\x20");
