@@ -50,7 +50,7 @@ fn decide(mut filter: Filter) {
         let pairs = pairs.map(|(name, value)| (name.as_bytes(), value.as_bytes()));
         let head = RequestHead::new(pairs.to_vec(), false);
         // Which answer is right, other targets say.
-        let _ = filter.on_request(now, StreamId(1), &head, &ChecksumVerifier::default());
+        let _ = filter.on_request(&now, StreamId(1), &head, &ChecksumVerifier::default());
         let _ = filter.removes_trailer(b"x-user-id");
     }
 }

@@ -87,5 +87,5 @@ fn request(filter: &mut Filter, stream: StreamId, host: &str, cookie: &str) {
     let pairs = pairs.map(|(name, value)| (name.as_bytes(), value.as_bytes()));
     let head = RequestHead::new(pairs.to_vec(), false);
     let now = UnixTime::from_secs(1_700_000_000);
-    let _ = filter.on_request(now, stream, &head, &ChecksumVerifier::default());
+    let _ = filter.on_request(&now, stream, &head, &ChecksumVerifier::default());
 }
