@@ -122,7 +122,11 @@ pub(crate) fn place(text: &str, part: &str) -> String {
     format!("{line}:{}", at - before.rfind('\n').map_or(0, |newline| newline + 1) + 1)
 }
 
-const STRUCT: &str = r#"static_resources:
+/// A bootstrap up to the configuration, which may stand in two forms.
+macro_rules! bootstrap {
+    ($configuration:literal) => {
+        concat!(
+            r#"static_resources:
   clusters:
     - name: keys
   listeners:
@@ -138,29 +142,23 @@ const STRUCT: &str = r#"static_resources:
                   failure_policy: FAIL_RELOAD
                   vm_config: {vm_id: own, code: {local: {filename: a.wasm}}}
                   configuration:
-                    "@type": type.googleapis.com/google.protobuf.Struct
-                    value:
-"#;
+"#,
+            $configuration
+        )
+    };
+}
 
-const STRING_VALUE: &str = r#"static_resources:
-  clusters:
-    - name: keys
-  listeners:
-    - filter_chains:
-      - filters:
-        - name: http
-          typed_config:
-            http_filters:
-            - name: session_token
-              typed_config:
-                "@type": type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm
-                config:
-                  failure_policy: FAIL_RELOAD
-                  vm_config: {vm_id: own, code: {local: {filename: a.wasm}}}
-                  configuration:
-                    "@type": type.googleapis.com/google.protobuf.StringValue
+const STRUCT: &str = bootstrap!(
+    r#"                    "@type": type.googleapis.com/google.protobuf.Struct
+                    value:
+"#
+);
+
+const STRING_VALUE: &str = bootstrap!(
+    r#"                    "@type": type.googleapis.com/google.protobuf.StringValue
                     value: |
-"#;
+"#
+);
 
 const ROUTER: &str = r#"            - name: router
               typed_config:

@@ -5,7 +5,6 @@
 //! request, only the state machine's reason says.
 
 use std::fmt::Write;
-use std::rc::Rc;
 
 use serde_json::Value;
 use session_token_filter::authorize::{Expected, Shortfall};
@@ -26,7 +25,6 @@ use session_token_filter::provider::Provider;
 use session_token_filter::reason::Reason;
 use session_token_filter::request::RequestHead;
 use session_token_filter::time::UnixTime;
-use session_token_filter::verified_token::VerifiedToken;
 
 use crate::clock::{distance_text, duration_text, time_text};
 use crate::finding::printable;
@@ -65,14 +63,13 @@ impl<'a> Steps<'a> {
             .filter(|_| rule.is_some_and(|(_, rule)| asks(rule.access)));
         let (mut token, mut is_cookie_borne) = (None, false);
         if let Some(plan) = &plan {
-            let presented = plan.find(head, NONE_KNOWN);
-            let choice = plan
-                .choose(&presented, &policy.providers, |text| read_token(text, &policy.providers));
-            if let Some(candidate) = choice.iter().flat_map(Choice::candidates).next() {
-                let (text, owner) = (candidate.text().to_vec(), candidate.owner.index());
-                token = Some(ChosenToken { text, owner });
-                is_cookie_borne = plan.is_cookie_borne(candidate);
-            }
+            with_choice(policy, head, plan, |choice| {
+                if let Some(candidate) = choice.iter().flat_map(Choice::candidates).next() {
+                    let (text, owner) = (candidate.text().to_vec(), candidate.owner.index());
+                    token = Some(ChosenToken { text, owner });
+                    is_cookie_borne = plan.is_cookie_borne(candidate);
+                }
+            });
         }
         Self { policy, head, matches, now, rule, plan, token, is_cookie_borne }
     }
@@ -160,9 +157,8 @@ impl<'a> Steps<'a> {
                 }
             }
         }
-        let presented = plan.find(self.head, NONE_KNOWN);
         let providers = &self.policy.providers;
-        match plan.choose(&presented, providers, |text| read_token(text, providers)) {
+        with_choice(self.policy, self.head, plan, |choice| match choice {
             Ok(choice) => {
                 for candidate in choice.candidates() {
                     self.write_candidate(plan, candidate, text);
@@ -180,7 +176,7 @@ impl<'a> Steps<'a> {
                     }
                 }
             }
-        }
+        });
     }
 
     fn write_candidate(&self, plan: &SourcePlan, candidate: &Candidate<'_>, text: &mut String) {
@@ -490,6 +486,18 @@ fn no_credential(why: NoCredential) -> String {
     }
 }
 
+/// Chooses the credential as the filter does that has verified nothing before.
+fn with_choice(
+    policy: &Policy,
+    head: &RequestHead<'_>,
+    plan: &SourcePlan,
+    look: impl FnOnce(Result<Choice<'_>, NoCredential>),
+) {
+    let presented = plan.find(head, |_| None);
+    let providers = &policy.providers;
+    look(plan.choose(&presented, providers, |text| read_token(text, providers)));
+}
+
 /// The payload of a compact token.
 fn payload(text: &[u8]) -> Option<Object> {
     let part = text.split(|byte| *byte == b'.').nth(1)?;
@@ -515,7 +523,5 @@ fn line(text: &mut String, what: &str, rest: &str) {
     let _ = writeln!(text, "  {what:10}  {}", printable(rest));
 }
 
-/// What was verified before is nothing to an explanation.
-const NONE_KNOWN: fn(&[u8]) -> Option<Rc<VerifiedToken>> = |_| None;
 const MAX_SHOWN: usize = 200;
 const MAX_RULES: usize = 20;

@@ -1,22 +1,17 @@
 //! The plugin and the policy of `ingress-gateway.yaml` at a Gateway of the Kubernetes Gateway API:
 //! `targetRefs` in the place of `selector`, as the README says.
 
-use std::net::{IpAddr, Ipv4Addr};
-
-use super::ingress::{API, manifest};
+use super::ingress::{self, API, manifest};
 use super::manifest::Manifest;
-use super::proxy::{Kind, Pod, Proxy};
+use super::proxy::{Pod, Proxy};
 use super::world::{World, get};
 
 /// A pod of the Gateway. Istio gives this label to those that it starts for one.
 const POD: Pod = Pod {
     name: "web-0",
-    namespace: "istio-ingress",
     label: ("gateway.networking.k8s.io/gateway-name", "web"),
-    kind: Kind::Router,
-    address: IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2)),
     port: 8444,
-    number: 0,
+    ..ingress::POD
 };
 
 /// The filter guards it, and the policy decides by claim.
