@@ -26,6 +26,12 @@ pub fn same(left: &[u8], right: &[u8]) -> bool {
         && left_bytes.iter().zip(right_bytes).all(|(left, right)| left == right)
 }
 
+/// Whether both are the same in any ASCII case. Mostly the case is the same too, which is cheaper to
+/// find out.
+pub fn same_in_any_case(left: &[u8], right: &[u8]) -> bool {
+    same(left, right) || left.eq_ignore_ascii_case(right)
+}
+
 /// Two vectors a side: the host's virtual machine checks the bounds of each load.
 #[cfg(target_feature = "simd128")]
 #[inline]

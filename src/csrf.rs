@@ -18,7 +18,7 @@
 
 use crate::name_bits::NameBits;
 use crate::origin::Origin;
-use crate::request::{RequestHead, RequestLine, fold_name_byte};
+use crate::request::{RequestHead, RequestLine, folds_to};
 
 /// `csrf`
 #[derive(Debug, Default)]
@@ -163,11 +163,7 @@ fn is_own(origin: &[u8], scheme: &[u8], authority: &[u8]) -> bool {
 /// Whether some backends take the method from a header of this name. No page of another site can
 /// send it without a preflight; one that a backend grants must not make a POST of a GET.
 fn overrides_method(name: &[u8]) -> bool {
-    name.starts_with(b"x")
-        && METHOD_OVERRIDES.iter().any(|own| {
-            own.len() == name.len()
-                && own.bytes().zip(name).all(|(own, byte)| own == fold_name_byte(*byte))
-        })
+    name.starts_with(b"x") && METHOD_OVERRIDES.iter().any(|own| folds_to(name, own.as_bytes()))
 }
 
 /// Rails, Express and many others take the method from these; with `-`, `_` and `.` as one

@@ -196,7 +196,7 @@ impl HostPattern {
     pub fn matches(&self, host: Host<'_>) -> bool {
         let Host(host) = host;
         if !self.wildcard {
-            return bytes::same(host, &self.name) || host.eq_ignore_ascii_case(&self.name);
+            return bytes::same_in_any_case(host, &self.name);
         }
         host.split_at_checked(host.len().saturating_sub(self.name.len()))
             .is_some_and(|(labels, end)| !labels.is_empty() && end.eq_ignore_ascii_case(&self.name))
@@ -420,8 +420,7 @@ impl PathPattern {
     fn equals(&self, part: &[u8], text: &[u8]) -> bool {
         match self.width {
             Width::Narrow => bytes::same(part, text),
-            // Mostly the case is the same too.
-            Width::Wide => bytes::same(part, text) || part.eq_ignore_ascii_case(text),
+            Width::Wide => bytes::same_in_any_case(part, text),
         }
     }
 

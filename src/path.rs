@@ -50,7 +50,7 @@ impl PathPolicy {
             return Err(AmbiguousPath);
         }
         if is_plain(path) {
-            return Ok(NormalPath { narrow: Cow::Borrowed(path), wide: Cow::Borrowed(path) });
+            return Ok(NormalPath::of_one_form(path));
         }
         let mut has_escape = false;
         for byte in path {
@@ -62,11 +62,7 @@ impl PathPolicy {
                 _ => {}
             }
         }
-        let path = if has_escape {
-            self.decode(path)?
-        } else {
-            NormalPath { narrow: Cow::Borrowed(path), wide: Cow::Borrowed(path) }
-        };
+        let path = if has_escape { self.decode(path)? } else { NormalPath::of_one_form(path) };
         self.check_segments(&path.wide)?;
         Ok(path)
     }
@@ -120,7 +116,12 @@ pub struct NormalPath<'h> {
     pub wide: Cow<'h, [u8]>,
 }
 
-impl NormalPath<'_> {
+impl<'h> NormalPath<'h> {
+    /// A path without escapes.
+    fn of_one_form(path: &'h [u8]) -> Self {
+        Self { narrow: Cow::Borrowed(path), wide: Cow::Borrowed(path) }
+    }
+
     /// Both forms of a path that an operator wrote; bytes that can't stand in a request's path
     /// are taken as if escaped.
     pub fn from_pattern(pattern: &str) -> Option<NormalPath<'static>> {

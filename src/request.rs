@@ -256,6 +256,12 @@ pub fn is_token_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
+/// Whether `name` is what `folded` became of some name.
+pub fn folds_to(name: &[u8], folded: &[u8]) -> bool {
+    name.len() == folded.len()
+        && folded.iter().zip(name).all(|(folded, byte)| *folded == fold_name_byte(*byte))
+}
+
 /// One byte of a header name as CGI-like servers see it.
 pub const fn fold_name_byte(byte: u8) -> u8 {
     match byte {

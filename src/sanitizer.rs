@@ -5,7 +5,7 @@
 //! servers that follow CGI's rule can't tell `X-User-Id` from `x_user_id`.
 
 use crate::name_bits::NameBits;
-use crate::request::{HeaderName, fold_name_byte};
+use crate::request::{HeaderName, folds_to};
 
 /// Tells which headers to remove. Knows nothing about why.
 #[derive(Clone, Debug, Default)]
@@ -38,13 +38,7 @@ impl Sanitizer {
     /// Whether a header of this name must not reach a backend.
     pub fn removes(&self, name: &[u8]) -> bool {
         self.may_remove(NameBits::of(name))
-            && self.folded.iter().any(|folded| {
-                folded.len() == name.len()
-                    && folded
-                        .iter()
-                        .zip(name)
-                        .all(|(folded, byte)| *folded == fold_name_byte(*byte))
-            })
+            && self.folded.iter().any(|folded| folds_to(name, folded))
     }
 }
 
